@@ -1,0 +1,95 @@
+# klaviyo-relay: `make` says what there is to make. Needs make and a Python from 3.11 on with venv,
+# and a package registry for the first run; no root, no Redis, nothing installed outside .venv.
+
+PYTHON = python3
+ARGS =
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# A stamp carries the checksum of what was installed, so that a changed lock file installs anew and
+# an unchanged one costs nothing. pyproject.toml counts: it holds the console script and the extras.
+checksum = $(shell cat requirements/$(1).txt pyproject.toml | cksum | cut -d' ' -f1)
+RUN := .venv/.run-$(call checksum,run)
+DEV := .venv/.dev-$(call checksum,dev)
+UV := uv==0.13.9
+# Twice quiet: errors only.
+PIP_INSTALL := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
+
+# The .venv that is there will do if its Python is from 3.11 on, and of the version of the PYTHON that
+# was asked for by name, if any; else it is made anew.
+ifeq ($(origin PYTHON),file)
+will_do = .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+else
+wanted := $(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2])' 2>/dev/null)
+will_do = .venv/bin/python -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) or str(v) != "$(wanted)")' 2>/dev/null
+ifneq ($(shell $(will_do) && echo yes),yes)
+$(RUN) $(DEV): FORCE
+endif
+endif
+
+define check_python
+command -v $(PYTHON) >/dev/null || { echo 'klaviyo-relay needs Python 3.11 or newer; there is no $(PYTHON). Name yours: make PYTHON=/path/to/python3.12' >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "klaviyo-relay needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2])'; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo '$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)' >&2; exit 1; }
+endef
+
+# $(1): run or dev.
+define install
+@set -e; $(will_do) || { $(check_python); echo 'Making .venv'; $(PYTHON) -m venv --clear .venv; }; \
+.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null; \
+echo 'Installing requirements/$(1).txt into .venv'; \
+$(PIP_INSTALL) --require-hashes --requirement requirements/$(1).txt; \
+$(PIP_INSTALL) --no-deps --no-build-isolation --editable .; \
+rm -f .venv/.$(1)-*; touch $@
+endef
+
+$(RUN):
+	$(call install,run)
+
+# dev.txt holds all of run.txt.
+$(DEV):
+	$(call install,dev)
+	@rm -f .venv/.run-*; touch $(RUN)
+
+.PHONY: help demo test check bench requirements clean FORCE
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo '  PYTHON=python3.12 picks the interpreter; ARGS="..." is passed on by demo, test and bench.'
+
+demo: $(RUN) ## See it work: a private Redis, a stand-in Klaviyo, a worker, some commands
+	@.venv/bin/klaviyo-relay demo $(ARGS)
+
+test: $(DEV) ## Run the tests
+	@.venv/bin/pytest $(ARGS)
+
+check: $(DEV) ## Lint, formatting, types, who imports whom, installed packages
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/python -m pip --disable-pip-version-check check
+
+bench: $(DEV) ## Measure it on this machine
+	@.venv/bin/python -m bench $(ARGS)
+
+compile = .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	--extra worker --extra embedded pyproject.toml requirements/$(1).in \
+	--output-file requirements/$(1).txt
+
+requirements: $(RUN) ## Bring requirements/*.txt up to date (newest versions that pyproject.toml allows)
+	@$(PIP_INSTALL) $(UV)
+	@$(call compile,run)
+	@$(call compile,dev) --group dev
+	@! grep -nE '://|find-links|index-url' requirements/run.txt requirements/dev.txt
+
+clean: ## Remove .venv and all that tools have left behind
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .coverage .coverage.* coverage.xml htmlcov
+	@find bench producer tests worker -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+FORCE:

@@ -1,0 +1,88 @@
+"""klaviyo-relay: the durable way from a Python application to Klaviyo.
+
+    import klaviyo_relay as klaviyo
+
+    klaviyo.track("Placed Order", email="ada@lovelace.dev", value=23.99, value_currency="USD")
+
+Each verb stores a command on this machine's disk and returns its id; a background thread ships it to
+Redis, and Celery workers deliver it to Klaviyo. `Producer` does the same with settings of your own.
+"""
+
+from __future__ import annotations
+
+from klaviyo_relay.commands import (
+    AddToList,
+    CreateList,
+    DeleteList,
+    DeleteProfile,
+    Identify,
+    RemoveFromList,
+    RenameList,
+    Subscribe,
+    Suppress,
+    Track,
+    Unsubscribe,
+    Unsuppress,
+)
+from klaviyo_relay.errors import InvalidCommandError, RelayError
+from klaviyo_relay.producer import Producer
+from klaviyo_relay.settings import Settings
+
+_default = Producer()
+
+track = _default.track
+track_once = _default.track_once
+identify = _default.identify
+add_to_list = _default.add_to_list
+remove_from_list = _default.remove_from_list
+create_list = _default.create_list
+rename_list = _default.rename_list
+delete_list = _default.delete_list
+subscribe = _default.subscribe
+unsubscribe = _default.unsubscribe
+suppress = _default.suppress
+unsuppress = _default.unsuppress
+delete_profile = _default.delete_profile
+enqueue = _default.enqueue
+enqueue_many = _default.enqueue_many
+flush = _default.flush
+close = _default.close
+
+__all__ = [  # noqa: RUF022 - in the order in which one meets them
+    # Verbs
+    "track",
+    "track_once",
+    "identify",
+    "add_to_list",
+    "remove_from_list",
+    "create_list",
+    "rename_list",
+    "delete_list",
+    "subscribe",
+    "unsubscribe",
+    "suppress",
+    "unsuppress",
+    "delete_profile",
+    "enqueue",
+    "enqueue_many",
+    "flush",
+    "close",
+    # Objects
+    "Producer",
+    "Settings",
+    "RelayError",
+    "InvalidCommandError",
+    # Commands
+    "AddToList",
+    "CreateList",
+    "DeleteList",
+    "DeleteProfile",
+    "Identify",
+    "RemoveFromList",
+    "RenameList",
+    "Subscribe",
+    "Suppress",
+    "Track",
+    "Unsubscribe",
+    "Unsuppress",
+]

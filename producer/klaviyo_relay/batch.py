@@ -1,0 +1,131 @@
+"""Batch loads: many commands straight into Redis, with backpressure and without the spool."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from klaviyo_relay.commands import Command
+from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.errors import BackpressureError, RedisUnavailableError
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
+from klaviyo_relay.settings import Settings, masked
+
+CHUNK_COMMANDS = 500
+_WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS = 0.05, 2.0
+
+
+class Enqueued(NamedTuple):
+    """What a batch load did.
+
+    Attributes:
+        given: commands read from the iterable.
+        added: commands that were new to Redis; fewer where the same source was loaded before.
+    """
+
+    given: int
+    added: int
+
+
+class _Chunk:
+    """Consecutive commands of a load, by lane, each with its offset."""
+
+    def __init__(self, account: str, bulk: bool) -> None:
+        self._account = account
+        self._bulk = bulk
+        self.lanes: dict[str, list[tuple[int, bytes]]] = {}
+
+    def add(self, offset: int, command: Command) -> None:
+        at = time.time_ns() // 1_000_000
+        envelope = Envelope(id=new_id(), account=self._account, at=at, command=command)  # type: ignore[arg-type]
+        lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
+        self.lanes.setdefault(lane, []).append((offset, encode(envelope)))
+
+
+def enqueue_many(
+    settings: Settings,
+    commands: Iterable[Command],
+    *,
+    account: str,
+    bulk: bool,
+    source: str | None,
+    timeout: float | None,
+) -> Enqueued:
+    """See `Producer.enqueue_many`."""
+    redis = connect(settings.redis_url)
+    entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
+    loading = _Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
+    remaining = iter(enumerate(commands, 1))
+    given = 0
+    try:
+        while numbered := _next_commands(remaining):
+            chunk = _Chunk(account, bulk)
+            for offset, command in numbered.commands:
+                chunk.add(offset, command)
+            for lane, pairs in chunk.lanes.items():
+                loading.ship(lane, pairs)
+            given += len(numbered.commands)
+            if numbered.error is not None:
+                raise numbered.error
+        return Enqueued(given, loading.added)
+    finally:
+        entrance.close()
+
+
+class _Read(NamedTuple):
+    commands: list[tuple[int, Command]]
+    error: Exception | None
+
+
+def _next_commands(remaining: Iterable[tuple[int, Command]]) -> _Read | None:
+    """The next chunk; what the caller's iterable raises comes after the commands before it."""
+    found: list[tuple[int, Command]] = []
+    try:
+        for pair in islice(remaining, CHUNK_COMMANDS):
+            found.append(pair)
+    except Exception as error:  # the caller's own, handed back to him unchanged
+        return _Read(found, error)
+    return _Read(found, None) if found else None
+
+
+class _Loading:
+    def __init__(
+        self, entrance: LaneEntrance, source: str, timeout: float | None, settings: Settings
+    ) -> None:
+        self._entrance = entrance
+        self._source = source
+        self._timeout = timeout
+        self._address = masked(settings.redis_url)
+        self._marks: dict[str, int] = {}
+        self.added = 0
+
+    def ship(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
+        """Ship, waiting for a Redis that is away or full; what landed is never sent twice."""
+        from redis.exceptions import RedisError
+
+        began, failures = time.monotonic(), 0
+        while True:
+            try:
+                return self._ship_once(lane, pairs)
+            except MarkFellBackError as error:
+                raise RedisUnavailableError(f"{error}; load again", self.added) from error
+            except BackpressureError as error:
+                reason: RedisUnavailableError = BackpressureError(str(error), self.added)
+            except (RedisError, OSError) as error:
+                reason = RedisUnavailableError(f"cannot reach {self._address}: {error}", self.added)
+            if self._timeout is not None and time.monotonic() - began > self._timeout:
+                raise reason
+            failures += 1
+            wait = min(_WAIT_MOST_SECONDS, _WAIT_FIRST_SECONDS * 2**failures)
+            time.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - spreads load
+
+    def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
+        if self._entrance.survey().is_full:
+            raise BackpressureError("Redis is filled up to the watermark")
+        shipped = self._entrance.ship(lane, self._source, pairs, self._marks.get(lane, 0))
+        self._marks[lane] = shipped.mark
+        self.added += shipped.added

@@ -1,0 +1,85 @@
+"""The names of all keys in Redis: one place, so that both sides and the docs agree.
+
+`{account:lane}` is a Redis Cluster hash tag: all keys of a lane live in one slot, so one script can
+settle a batch. See docs/internals.md for what each key holds.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+DEFAULT_NAMESPACE = "kr"
+
+
+class LaneKeys(Struct, frozen=True):
+    """The keys of one lane of one account.
+
+    Attributes:
+        name: `account:lane`, as it stands in the register and in doorbell messages.
+    """
+
+    name: str
+    stream: str
+    marks: str
+    counts: str
+    lease: str
+    state: str
+    parked: str
+    due: str
+    dead: str
+    following: str
+
+
+class Keys(Struct, frozen=True):
+    """Key names under one namespace."""
+
+    namespace: str = DEFAULT_NAMESPACE
+
+    @property
+    def register(self) -> str:
+        """Set of the names of all lanes that ever had a command."""
+        return f"{self.namespace}:lanes"
+
+    @property
+    def doorbell(self) -> str:
+        """Pub/sub channel on which a lane's name is published when it has new work."""
+        return f"{self.namespace}:doorbell"
+
+    def lane(self, account: str, lane: str) -> LaneKeys:
+        """The keys of a lane."""
+        name = f"{account}:{lane}"
+        prefix = f"{self.namespace}:{{{name}}}"
+        return LaneKeys(
+            name=name,
+            stream=f"{prefix}:stream",
+            marks=f"{prefix}:marks",
+            counts=f"{prefix}:counts",
+            lease=f"{prefix}:lease",
+            state=f"{prefix}:state",
+            parked=f"{prefix}:parked",
+            due=f"{prefix}:due",
+            dead=f"{prefix}:dead",
+            following=f"{prefix}:following",
+        )
+
+    def rung(self, name: str) -> str:
+        """Key that exists while a delivery of the lane has been asked for and has not begun."""
+        return f"{self.namespace}:rung:{name}"
+
+    def account(self, account: str) -> str:
+        """Hash with an account's pause: reason, since, until."""
+        return f"{self.namespace}:account:{account}"
+
+    def lists(self, account: str) -> str:
+        """Hash of list name -> list id, as learned from Klaviyo."""
+        return f"{self.namespace}:lists:{account}"
+
+    def quota(self, account: str, endpoint: str) -> str:
+        """Times of the requests of the last minute to one endpoint."""
+        return f"{self.namespace}:quota:{account}:{endpoint}"
+
+
+def split(name: str) -> tuple[str, str]:
+    """Account and lane of a lane's name."""
+    account, _, lane = name.partition(":")
+    return account, lane

@@ -1,0 +1,158 @@
+"""The entrance of the lanes: the only way in which commands get into Redis.
+
+Used by the shipper, by `enqueue_many` and by the worker's Celery door. Importing this module does
+not import redis; connecting does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from klaviyo_relay.errors import BackpressureError, RelayError
+from klaviyo_relay.keys import Keys, split
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+# Producers leave the last fifth of Redis's memory to the workers, who need some to empty a lane.
+WATERMARK = 0.8
+_SURVEY_SECONDS = 1.0
+_FULL, _FELL_BACK = -1, -2
+
+
+class MarkFellBackError(RelayError):
+    """Redis came back older than it was; the sender has to begin again at the mark that it has."""
+
+    def __init__(self, mark: int) -> None:
+        super().__init__(f"Redis has only what was sent up to number {mark}")
+        self.mark = mark
+
+
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """A client that never waits longer than it says, and never retries by itself.
+
+    A retry inside the client would hide from us that an answer was lost.
+    """
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@cache
+def script_of(package: str, name: str) -> str:
+    """The text of a Lua script in a package's `scripts` folder."""
+    return files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
+
+
+class Shipped(NamedTuple):
+    """What the shipping script did: commands added, and the lane's mark for this source."""
+
+    added: int
+    mark: int
+
+
+class Survey(NamedTuple):
+    """What a producer must know of Redis before it ships.
+
+    Attributes:
+        incarnation: run id and replication id; another one means that Redis may have lost data.
+        is_full: memory in use is above the watermark.
+    """
+
+    incarnation: str
+    is_full: bool
+
+
+class LaneEntrance:
+    """Ships into the lanes of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys, lane_max_bytes: int) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._lane_max_bytes = lane_max_bytes
+        self._ship: Any = redis.register_script(script_of("klaviyo_relay", "ship"))
+        self._registered: set[str] = set()
+        self._survey: Survey | None = None
+        self._surveyed_at = 0.0
+
+    def survey(self) -> Survey:
+        """State of Redis, at most a second old.
+
+        Raises:
+            redis.RedisError: Redis does not answer, or is still loading.
+        """
+        now = time.monotonic()
+        if self._survey is None or now - self._surveyed_at > _SURVEY_SECONDS:
+            info: dict[str, Any] = self._redis.info("server", "memory", "replication")  # type: ignore[assignment]
+            most = int(info.get("maxmemory", 0))
+            incarnation = f"{info['run_id']}/{info['master_replid']}"
+            if self._survey and self._survey.incarnation != incarnation:
+                self._registered.clear()
+            is_full = bool(most) and int(info["used_memory"]) > WATERMARK * most
+            self._survey = Survey(incarnation, is_full)
+            self._surveyed_at = now
+        return self._survey
+
+    def ship(
+        self, lane: str, source: str, numbered: Sequence[tuple[int, bytes]], left_at: int = 0
+    ) -> Shipped:
+        """Put (number, message) pairs into a lane, unless its mark for `source` says it has them.
+
+        Args:
+            lane: the lane's name, `account:lane`.
+            source: whose numbers these are.
+            numbered: in rising order.
+            left_at: the mark that the last call for this lane and source left behind.
+
+        Raises:
+            BackpressureError: the lane holds as many bytes as it may; nothing was added.
+            MarkFellBackError: Redis has lost what it had of this source; nothing was added.
+            redis.RedisError: Redis refused, or did not answer; then it may have taken them.
+        """
+        keys = self._keys.lane(*split(lane))
+        self.register(lane)
+        arguments: list[Any] = [source, self._keys.doorbell, lane, self._lane_max_bytes, left_at]
+        for pair in numbered:
+            arguments += pair
+        added, mark = self._ship(keys=[keys.stream, keys.marks, keys.counts], args=arguments)
+        if added == _FULL:
+            raise BackpressureError(f"the lane {lane} holds as many bytes as it may")
+        if added == _FELL_BACK:
+            raise MarkFellBackError(mark)
+        return Shipped(added, mark)
+
+    def register(self, lane: str) -> None:
+        """Make the lane known to sweeps and to `status`."""
+        if lane not in self._registered:
+            self._redis.sadd(self._keys.register, lane)
+            self._registered.add(lane)
+
+    def bury(self, lane: str, bury_script: str, identity: str, letter: bytes) -> None:
+        """Accept a command as the dead letter that it is."""
+        keys = self._keys.lane(*split(lane))
+        self.register(lane)
+        self._redis.register_script(bury_script)(
+            keys=[keys.counts, keys.dead], args=[identity, letter]
+        )
+
+    def mark(self, lane: str, source: str) -> int:
+        """The last number of `source` that a lane has, or 0."""
+        found: Any = self._redis.hget(self._keys.lane(*split(lane)).marks, source)
+        return int(found.partition(b"@")[0]) if found else 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()

@@ -1,0 +1,318 @@
+"""The shipper: one background thread that moves rows from the spool into the lanes.
+
+It owns nothing: if the thread, the process or Redis dies at any instruction, the rows are in the
+file, and whoever ships them next begins at the mark that the lane keeps. The rows shipped in the
+last seconds stay in the file, so that a Redis that comes back older than it was (a failover, a
+lost second of its log) gets again what it has lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+from klaviyo_relay.errors import BackpressureError
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
+from klaviyo_relay.settings import Settings, masked
+from klaviyo_relay.spool import (
+    LOCK_SUFFIX,
+    SPOOL_SUFFIX,
+    Orphan,
+    OwnSpool,
+    Row,
+    SpoolFile,
+    SpoolLock,
+    milliseconds,
+    spool_paths,
+)
+
+logger = logging.getLogger("klaviyo_relay.shipper")
+
+BATCH_ROWS = 500
+# How long shipped rows stay, for a Redis that falls back to an older state.
+RESHIP_SECONDS = 10.0
+# A live process whose oldest row waits longer than this is taken for frozen; others ship for it.
+FROZEN_SECONDS = 30.0
+IDLE_SECONDS = 1.0
+ORPHANS_EVERY_SECONDS = 10.0
+BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS = 0.05, 5.0
+FULL_SECONDS = 0.5
+COMPLAIN_EVERY_SECONDS = 60.0
+
+
+class Flushed(NamedTuple):
+    """What a flush left behind.
+
+    Attributes:
+        left: commands of this process that are still only in the spool; 0 means that Redis has all.
+    """
+
+    left: int
+
+
+class FileShipment:
+    """Ships one spool file, and remembers how far it came."""
+
+    def __init__(self, spool: SpoolFile) -> None:
+        self.spool = spool
+        self.position = 0
+        # Lanes that took no more, with the last row before the first that they refused.
+        self.held: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
+        self._shipped: deque[tuple[float, int]] = deque()
+
+    @property
+    def left(self) -> int:
+        """Rows that Redis has not confirmed (for a lane held back: counted in the file)."""
+        position = self.position
+        held = sum(self.spool.count(lane, after, position) for lane, after in self.held.items())
+        return self.spool.last_row - position + held
+
+    def ship_some(self, entrance: LaneEntrance) -> bool:
+        """Ship the next batch; False when nothing is left that a lane would take."""
+        try:
+            return self._ship_next(entrance)
+        except MarkFellBackError as error:
+            logger.warning("%s; shipping what the spool still has", error)
+            self.restart(entrance)
+            return True
+
+    def _ship_next(self, entrance: LaneEntrance) -> bool:
+        for lane in list(self.held):
+            self._ship_held(entrance, lane)
+        rows = self.spool.read(self.position, BATCH_ROWS)
+        for lane, group in _by_lane(rows):
+            if lane not in self.held:
+                self._ship_group(entrance, lane, group)
+        if rows:
+            self.position = rows[-1].row
+            self._shipped.append((time.monotonic(), self.position))
+        return len(rows) > 0
+
+    def restart(self, entrance: LaneEntrance) -> None:
+        """Begin again where this Redis says that it is; it may have lost what it had."""
+        source = self.spool.source
+        self._marks = {lane: entrance.mark(lane, source) for lane in self.spool.lanes()}
+        self.position = min(self._marks.values(), default=self.position)
+        self.held.clear()
+        self._shipped.clear()
+
+    def forget_shipped(self) -> None:
+        """Delete what has been in Redis for the re-ship window."""
+        upto = 0
+        while self._shipped and time.monotonic() - self._shipped[0][0] > RESHIP_SECONDS:
+            upto = self._shipped.popleft()[1]
+        if upto:
+            self.spool.delete(upto, keep=tuple(self.held))
+            self.spool.checkpoint()
+
+    def _ship_group(self, entrance: LaneEntrance, lane: str, group: list[Row]) -> None:
+        try:
+            self._ship(entrance, lane, group)
+        except BackpressureError:
+            self.held[lane] = group[0].row - 1
+
+    def _ship(self, entrance: LaneEntrance, lane: str, group: list[Row]) -> None:
+        numbered = [(row.row, row.message) for row in group]
+        left_at = self._marks.get(lane, 0)
+        self._marks[lane] = entrance.ship(lane, self.spool.source, numbered, left_at).mark
+
+    def _ship_held(self, entrance: LaneEntrance, lane: str) -> None:
+        after = self.held[lane]
+        group = self.spool.read_lane(lane, after, self.position, BATCH_ROWS)
+        if not group:
+            del self.held[lane]
+            return
+        try:
+            self._ship(entrance, lane, group)
+            self.held[lane] = group[-1].row
+        except BackpressureError:
+            return  # still full: asked again at the next pass
+
+
+def _by_lane(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
+    of_lane = attrgetter("lane")
+    for lane, group in groupby(sorted(rows, key=of_lane), key=of_lane):
+        yield lane, list(group)
+
+
+class Shipper:
+    """The thread. Started by the first command; never a reason for a process to stay alive."""
+
+    def __init__(self, spool: OwnSpool, settings: Settings) -> None:
+        self._settings = settings
+        self._own = FileShipment(spool)
+        self._entrance: LaneEntrance | None = None
+        self._incarnation: str | None = None
+        self._wake = threading.Event()
+        self._stop = False
+        self._is_idle = False
+        self._progress = threading.Condition()
+        self._orphans_at = 0.0
+        self._complained_at = 0.0
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Say that the spool has a new row. Costs nothing while the thread is busy."""
+        if self._is_idle:
+            self._wake.set()
+
+    def flush(self, timeout: float) -> Flushed:
+        """Wait until Redis has every row that the spool has now, or until `timeout` seconds."""
+        self._wake.set()
+        with self._progress:
+            self._progress.wait_for(lambda: self._own.left == 0 or self._stop, timeout)
+        return Flushed(self._own.left)
+
+    def stop(self) -> None:
+        """End the thread after the batch in hand; what is left stays in the spool."""
+        self._stop = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop:
+            wait = self._work()
+            if wait and not self._stop:
+                self._wake.wait(wait)
+            self._is_idle = False
+            self._wake.clear()
+        if self._entrance is not None:
+            self._entrance.close()
+
+    def _work(self) -> float:
+        """One pass; returns how many seconds to wait before the next."""
+        try:
+            if self._pass():
+                return 0.0
+        except BackpressureError as error:
+            return self._complain(error, FULL_SECONDS)
+        except sqlite3.Error as error:
+            return self._complain(error, self._backoff())
+        except Exception as error:
+            if not _is_redis_error(error):
+                # A fault of ours must not end the thread: the rows would wait for the next process.
+                logger.exception("the shipper met an unexpected error and goes on")
+            return self._complain(error, self._backoff())
+        self._failures = 0
+        # From here on a new row rings; one that came in before this line is seen by this look.
+        self._is_idle = True
+        return 0.0 if self._own.spool.last_row > self._own.position else IDLE_SECONDS
+
+    def _pass(self) -> bool:
+        entrance = self._entrance_now()
+        survey = entrance.survey()
+        if survey.incarnation != self._incarnation:
+            if self._incarnation is not None:
+                self._own.restart(entrance)
+            self._incarnation = survey.incarnation
+        if survey.is_full:
+            raise BackpressureError("Redis is filled up to the watermark")
+        shipped = self._own.ship_some(entrance)
+        with self._progress:
+            self._progress.notify_all()
+        if not shipped:
+            self._own.forget_shipped()
+            self._adopt(entrance)
+        return shipped
+
+    def _entrance_now(self) -> LaneEntrance:
+        if self._entrance is None:
+            redis = connect(self._settings.redis_url)
+            self._entrance = LaneEntrance(redis, self._settings.keys, self._settings.lane_max_bytes)
+        return self._entrance
+
+    def _adopt(self, entrance: LaneEntrance) -> None:
+        if time.monotonic() - self._orphans_at < ORPHANS_EVERY_SECONDS:
+            return
+        self._orphans_at = time.monotonic()
+        ship_orphans(entrance, self._settings, besides=self._own.spool.source)
+
+    def _backoff(self) -> float:
+        self._failures += 1
+        most = min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2**self._failures)
+        return random.uniform(most / 2, most)  # noqa: S311 - spreads load, guards nothing
+
+    def _complain(self, error: Exception, wait: float) -> float:
+        """Say it once a minute: the application goes on, and nothing is lost."""
+        if time.monotonic() - self._complained_at > COMPLAIN_EVERY_SECONDS:
+            self._complained_at = time.monotonic()
+            logger.warning(
+                "cannot ship to %s: %s; %d commands wait in the spool",
+                masked(self._settings.redis_url),
+                error,
+                self._own.left,
+            )
+        with self._progress:
+            self._progress.notify_all()
+        return wait
+
+
+def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") -> int:
+    """Ship what processes that are dead or frozen have left; returns how many files were looked at.
+
+    A dead process's file is removed once its rows have been in Redis for the re-ship window.
+    """
+    files = 0
+    for path in spool_paths(settings.spool_directory, settings.digest):
+        if path.name.endswith(f"-{besides}{SPOOL_SUFFIX}"):
+            continue
+        lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+        try:
+            orphan = Orphan(path, lock)
+        except sqlite3.DatabaseError as error:
+            _set_aside(path, lock, error)
+            continue
+        files += 1
+        _ship_orphan(entrance, orphan)
+    return files
+
+
+def _ship_orphan(entrance: LaneEntrance, orphan: Orphan) -> None:
+    shipment = FileShipment(orphan.spool)
+    try:
+        shipment.restart(entrance)
+        waiting_since = orphan.spool.oldest_at(shipment.position)
+        is_frozen = (
+            waiting_since is not None and milliseconds() - waiting_since > FROZEN_SECONDS * 1000
+        )
+        if orphan.is_dead or is_frozen:
+            while shipment.ship_some(entrance):
+                waiting_since = milliseconds()
+        newest_at = orphan.spool.newest()[1]
+        is_over = milliseconds() - newest_at > RESHIP_SECONDS * 1000
+        # What was shipped in this pass stays for the window; the next pass finds nothing to ship.
+        if orphan.is_dead and is_over and waiting_since is None:
+            orphan.remove()
+            return
+    except BaseException:
+        orphan.close()
+        raise
+    orphan.close()
+
+
+def _set_aside(path: os.PathLike[str], lock: SpoolLock | None, error: Exception) -> None:
+    aside = f"{os.fspath(path)}.corrupt"
+    logger.error("the spool file %s cannot be read (%s); kept as %s", path, error, aside)
+    os.rename(path, aside)
+    if lock is not None:
+        lock.path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _is_redis_error(error: Exception) -> bool:
+    # redis is imported only once a connection is wanted, so it cannot be named in an except clause.
+    from redis.exceptions import RedisError
+
+    return isinstance(error, (RedisError, OSError))

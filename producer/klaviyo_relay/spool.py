@@ -1,0 +1,282 @@
+"""The spool: commands on this machine's disk, from the call until Redis has them.
+
+One SQLite file in WAL mode a process; only that process appends to it. A committed insert survives
+the death of the process at any instruction. Beside `X.spool` stands `X.lock`, which the process
+holds by flock as long as it lives: whoever can take it knows that the owner is dead, and may ship
+the rest and remove the files.
+
+Three traps that shape this file:
+- A forked child shares the parent's file descriptors. Closing an inherited SQLite connection there
+  could disturb the parent's file, so the child abandons it unclosed and opens a spool of its own.
+- POSIX locks die when *any* descriptor of the file is closed in the process, so nothing but SQLite
+  opens an SQLite file here.
+- Row numbers must never be used twice, not even after all rows were deleted, because Redis keeps
+  the last row shipped as a mark. The owner therefore counts in memory; SQLite does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from klaviyo_relay.errors import SpoolError, SpoolFullError
+
+SPOOL_SUFFIX = ".spool"
+LOCK_SUFFIX = ".lock"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS rows"
+    " (row INTEGER PRIMARY KEY, lane TEXT NOT NULL, at INTEGER NOT NULL, message BLOB NOT NULL)"
+)
+_INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?)"
+_READ = "SELECT row, lane, message FROM rows WHERE row > ? ORDER BY row LIMIT ?"
+# The shipper's own connection checkpoints; a commit in the application's thread never does.
+_WAL_LIMIT_BYTES = 16_000_000
+_BUSY_SECONDS = 5.0
+
+
+class Row(NamedTuple):
+    """A stored command: its number in the file, its lane as `account:lane`, and its envelope."""
+
+    row: int
+    lane: str
+    message: bytes
+
+
+class SpoolFile:
+    """One spool file.
+
+    Attributes:
+        source: name of the file towards Redis: marks are kept under it.
+        path: the SQLite file.
+        last_row: number of the newest row.
+    """
+
+    def __init__(self, path: Path, *, durability: str = "normal") -> None:
+        self.path = path
+        self.source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
+        self.last_row = 0
+        self._append_lock = threading.Lock()
+        self._synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
+        self._writer = self._connect()
+        self._reader = self._connect()
+        self._insert = self._writer.execute
+
+    def append(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool = False) -> None:
+        """Commit rows of (lane, milliseconds, message), all or none.
+
+        Args:
+            rows: what to store.
+            full: sync the disk before returning, whatever the file's durability.
+
+        Raises:
+            SpoolFullError: the disk is full or read-only; nothing was stored.
+        """
+        with self._append_lock:
+            try:
+                if full:
+                    self._insert("PRAGMA synchronous=FULL")
+                if len(rows) == 1:
+                    lane, at, message = rows[0]
+                    self._insert(_INSERT, (self.last_row + 1, lane, at, message))
+                else:
+                    self._append_all(rows)
+            except sqlite3.Error as error:
+                raise SpoolFullError(f"cannot write the spool {self.path}: {error}") from error
+            finally:
+                if full:
+                    self._insert(f"PRAGMA synchronous={self._synchronous}")
+            self.last_row += len(rows)
+
+    def _append_all(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
+        self._insert("BEGIN IMMEDIATE")
+        try:
+            for number, (lane, at, message) in enumerate(rows, self.last_row + 1):
+                self._insert(_INSERT, (number, lane, at, message))
+            self._insert("COMMIT")
+        except sqlite3.Error:
+            if self._writer.in_transaction:
+                self._insert("ROLLBACK")
+            raise
+
+    def read(self, after: int, limit: int) -> list[Row]:
+        """Up to `limit` rows with numbers above `after`, in order."""
+        return [Row(*found) for found in self._reader.execute(_READ, (after, limit))]
+
+    def read_lane(self, lane: str, after: int, upto: int, limit: int) -> list[Row]:
+        """Up to `limit` rows of one lane with numbers in (after, upto], in order."""
+        query = (
+            "SELECT row, lane, message FROM rows"
+            " WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT ?"
+        )
+        return [Row(*found) for found in self._reader.execute(query, (after, upto, lane, limit))]
+
+    def delete(self, upto: int, keep: Sequence[str] = ()) -> None:
+        """Delete the rows up to `upto`, except those of the lanes in `keep`."""
+        marks = ",".join("?" * len(keep))
+        with self._append_lock:
+            self._writer.execute(
+                f"DELETE FROM rows WHERE row <= ? AND lane NOT IN ({marks})",  # noqa: S608 - only question marks
+                (upto, *keep),
+            )
+
+    def lanes(self) -> dict[str, int]:
+        """Each lane in the file with its newest row."""
+        return dict(self._reader.execute("SELECT lane, max(row) FROM rows GROUP BY lane"))
+
+    def count(self, lane: str, after: int, upto: int) -> int:
+        """How many rows of a lane have numbers in (after, upto]."""
+        query = "SELECT count(*) FROM rows WHERE lane = ? AND row > ? AND row <= ?"
+        return int(self._reader.execute(query, (lane, after, upto)).fetchone()[0])
+
+    def newest(self) -> tuple[int, int]:
+        """Number and milliseconds of the newest row, or zeros."""
+        found = self._reader.execute("SELECT row, at FROM rows ORDER BY row DESC LIMIT 1").fetchone()
+        return found or (0, 0)
+
+    def oldest_at(self, after: int = 0) -> int | None:
+        """Milliseconds of the oldest row above `after`, or None."""
+        query = "SELECT at FROM rows WHERE row > ? ORDER BY row LIMIT 1"
+        found = self._reader.execute(query, (after,)).fetchone()
+        return found and int(found[0])
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file, without ever making an append wait."""
+        self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def close(self) -> None:
+        """Close both connections. Never call it in a forked child."""
+        self._reader.close()
+        self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={self._synchronous}",
+            "wal_autocheckpoint=0",
+            f"journal_size_limit={_WAL_LIMIT_BYTES}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.execute(_SCHEMA)
+        return connection
+
+
+class SpoolLock:
+    """An flock on `X.lock`, held as long as this object's descriptor is open."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def take(cls, path: Path) -> SpoolLock | None:
+        """The lock, or None while another process holds it."""
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        """Close the descriptor; in a forked child the parent's lock stays."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class OwnSpool(SpoolFile):
+    """The file that this process appends to."""
+
+    def __init__(self, path: Path, lock: SpoolLock, *, durability: str) -> None:
+        super().__init__(path, durability=durability)
+        self.lock = lock
+        self.pid = os.getpid()
+
+    @classmethod
+    def create(cls, directory: Path, digest: str, *, durability: str = "normal") -> Self:
+        """A new file for this process.
+
+        Raises:
+            SpoolError: the directory or the file cannot be written.
+        """
+        source = os.urandom(6).hex()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = SpoolLock.take(directory / f"{digest}-{source}{LOCK_SUFFIX}")
+            path = directory / f"{digest}-{source}{SPOOL_SUFFIX}"
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if lock is None:  # pragma: no cover - the name is new, nobody else can hold it
+                raise SpoolError(f"the new spool file {path} is already locked")
+            return cls(path, lock, durability=durability)
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolError(f"cannot write the spool directory {directory}: {error}") from error
+
+    def abandon(self) -> None:
+        """Let go of everything inherited, in a forked child, without closing SQLite."""
+        import ctypes
+
+        self.lock.release()
+        # One reference that is never given back: not even the interpreter's end may close these.
+        for connection in (self._writer, self._reader):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+    def close(self) -> None:
+        """Close the file and let others ship what is left."""
+        super().close()
+        self.lock.release()
+
+
+class Orphan:
+    """A spool file of another process: dead (its lock is free) or only behind (frozen)."""
+
+    def __init__(self, path: Path, lock: SpoolLock | None) -> None:
+        self.lock = lock
+        self.spool = SpoolFile(path)
+        self.spool.last_row = self.spool.newest()[0]
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the owner is gone, so that the file may be removed once it is shipped."""
+        return self.lock is not None
+
+    def remove(self) -> None:
+        """Delete the files of a dead process. The lock goes last."""
+        self.spool.close()
+        path = str(self.spool.path)
+        for name in (path, path + "-wal", path + "-shm"):
+            Path(name).unlink(missing_ok=True)
+        if self.lock is not None:
+            self.lock.path.unlink(missing_ok=True)
+            self.lock.release()
+
+    def close(self) -> None:
+        """Leave the file where it is."""
+        self.spool.close()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def spool_paths(directory: Path, digest: str) -> Iterator[Path]:
+    """The spool files of one digest, oldest first."""
+    found = []
+    for path in directory.glob(f"{digest}-*{SPOOL_SUFFIX}"):
+        try:
+            found.append((path.stat().st_mtime, path))
+        except FileNotFoundError:  # shipped and removed by somebody else meanwhile
+            continue
+    return iter([path for _, path in sorted(found)])
+
+
+def milliseconds() -> int:
+    """Now, as the rows carry it."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,340 @@
+"""The rules that Klaviyo sets for values, checked where the application can still react.
+
+Each function takes the field's name and its value, and returns the value in wire form or raises
+`InvalidCommandError` with the name and the rule. Values never appear in messages.
+
+Limits are Klaviyo's: API overview of events and profiles, and the OpenAPI document of revision
+2026-07-15. Sizes are decimal (the smaller reading of "100 KB" and "5 MB").
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from klaviyo_relay.errors import InvalidCommandError
+
+EMAIL_MAX_CHARACTERS = 100
+METRIC_MAX_CHARACTERS = 127
+UNIQUE_ID_MAX_CHARACTERS = 255
+STRING_MAX_BYTES = 100_000
+PROPERTIES_MAX = 400
+ARRAY_MAX_ITEMS = 4_000
+NESTING_MAX = 10
+# A request is limited to 5 MB; a command keeps some room for what goes around it.
+COMMAND_MAX_BYTES = 4_900_000
+PROFILE_MAX_BYTES = 100_000
+EARLIEST_TIME = datetime(1990, 1, 1, tzinfo=UTC)
+LATEST_TIME_AHEAD = timedelta(days=365)
+
+_EMAIL = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x20\x7f]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]")
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_LIST_ID = re.compile(r"[A-Za-z0-9]{6}")
+_ACCOUNT = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_NUMBER = "must be a finite number (int of 64 bits, float or Decimal)"
+_SURROGATE = "has half a surrogate pair, which UTF-8 cannot carry"
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+# Characters are at most four bytes in UTF-8: below this many, nothing needs to be encoded to know.
+_SURELY_SHORT = STRING_MAX_BYTES // 4
+
+LOCATION_FIELDS = frozenset(
+    (
+        "address1", "address2", "city", "country", "latitude", "longitude",
+        "region", "zip", "timezone", "ip",
+    )
+)  # fmt: skip
+
+
+def text(field: str, value: object, most: int = STRING_MAX_BYTES) -> str:
+    """A non-empty string of at most `most` characters that UTF-8 can carry."""
+    if type(value) is not str:
+        raise InvalidCommandError(field, f"must be a string, not {type(value).__name__}")
+    if not value or value.isspace():
+        raise InvalidCommandError(field, "must not be empty; leave it out instead")
+    if len(value) > most:
+        raise InvalidCommandError(field, f"must have at most {most} characters, has {len(value)}")
+    return _encodable(field, value)
+
+
+def email(field: str, value: object) -> str:
+    """An address of the form name@domain.tld, at most 100 characters."""
+    address = text(field, value, EMAIL_MAX_CHARACTERS)
+    if not _EMAIL.fullmatch(address) or ".." in address or ".@" in address or address[0] == ".":
+        raise InvalidCommandError(field, "must be one address of the form name@domain.tld")
+    return address
+
+
+def phone_number(field: str, value: object) -> str:
+    """A number in E.164: a plus sign, the country code, the number, and nothing else."""
+    if type(value) is not str or not _PHONE.fullmatch(value):
+        raise InvalidCommandError(field, "must be in E.164 form, like +15005550006")
+    return value
+
+
+def currency(field: str, value: object) -> str:
+    """A currency code of ISO 4217: three capital letters."""
+    if type(value) is not str or not _CURRENCY.fullmatch(value):
+        raise InvalidCommandError(field, "must be an ISO 4217 code of three capitals, like USD")
+    return value
+
+
+def list_id(field: str, value: object) -> str:
+    """Klaviyo's id of a list: six letters and digits, as its URL in Klaviyo shows it."""
+    if type(value) is not str or not _LIST_ID.fullmatch(value):
+        raise InvalidCommandError(
+            field, "must be a list id of six letters and digits; give a name as list_name="
+        )
+    return value
+
+
+def account(field: str, value: object) -> str:
+    """A name for a Klaviyo account, as in KLAVIYO_API_KEY_<ACCOUNT>, in lower case."""
+    if type(value) is not str or not _ACCOUNT.fullmatch(value):
+        raise InvalidCommandError(
+            field, "must be 1-32 lower-case letters, digits and underscores, a letter first"
+        )
+    return value
+
+
+def boolean(field: str, value: object) -> bool:
+    """True or False, and nothing that only behaves like them."""
+    if type(value) is not bool:
+        raise InvalidCommandError(field, f"must be True or False, not {type(value).__name__}")
+    return value
+
+
+def number(field: str, value: object) -> int | float:
+    """A finite number; a Decimal becomes the nearest float."""
+    if type(value) is int and _INT_MIN <= value <= _INT_MAX:
+        return value
+    if type(value) in (float, Decimal) and math.isfinite(value):  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
+    raise InvalidCommandError(field, _NUMBER)
+
+
+def time(field: str, value: object) -> str:
+    """A moment after 1990 and at most a year ahead, as ISO 8601 in UTC.
+
+    The span is that of revision 2026-07-15. Unix seconds are refused as Klaviyo refuses them.
+    """
+    moment = _moment(field, value)
+    if moment.tzinfo is None:
+        raise InvalidCommandError(
+            field, "must have a time zone, as in datetime.now(timezone.utc) or 2026-01-31T12:00:00Z"
+        )
+    try:
+        moment = moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        moment = EARLIEST_TIME
+    if not EARLIEST_TIME < moment <= datetime.now(UTC) + LATEST_TIME_AHEAD:
+        raise InvalidCommandError(field, "must be after 1990 and at most one year ahead")
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def past_time(field: str, value: object) -> str:
+    """A moment as `time` takes it that has passed already."""
+    moment = time(field, value)
+    if datetime.fromisoformat(moment) > datetime.now(UTC):
+        raise InvalidCommandError(field, "must be in the past")
+    return moment
+
+
+def _moment(field: str, value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if type(value) is str:
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass  # said below, together with the other wrong forms
+    raise InvalidCommandError(
+        field,
+        "must be a datetime with a time zone or an ISO 8601 string;"
+        " turn Unix seconds into datetime.fromtimestamp(seconds, timezone.utc)",
+    )
+
+
+def properties(field: str, value: object) -> dict[str, Any]:
+    """A JSON object within Klaviyo's limits: 400 properties, 100 KB a string, nesting of 10."""
+    if not isinstance(value, Mapping):
+        raise InvalidCommandError(field, f"must be a dict, not {type(value).__name__}")
+    if len(value) > PROPERTIES_MAX:
+        raise InvalidCommandError(
+            field, f"must have at most {PROPERTIES_MAX} properties, has {len(value)}"
+        )
+    return _nested(field, value)
+
+
+def location(field: str, value: object) -> dict[str, Any]:
+    """A location: address1, address2, city, country, latitude, longitude, region, zip, …"""
+    members = properties(field, value)
+    for name, member in members.items():
+        if name not in LOCATION_FIELDS:
+            known = ", ".join(sorted(LOCATION_FIELDS))
+            raise InvalidCommandError(f"{field}.{printable(name)}", f"is unknown; known are {known}")
+        if type(member) not in (str, int, float, type(None)):
+            raise InvalidCommandError(f"{field}.{name}", "must be a string or a number")
+    return members
+
+
+def names(field: str, value: object) -> list[str]:
+    """One or more names of properties."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise InvalidCommandError(field, "must be a list of property names")
+    found = [text(f"{field}[{at}]", name) for at, name in enumerate(value)]
+    if not 0 < len(found) <= PROPERTIES_MAX:
+        raise InvalidCommandError(field, f"must name 1 to {PROPERTIES_MAX} properties")
+    return found
+
+
+def json_size(field: str, size: int, most: int) -> None:
+    """Refuse a body of more than `most` bytes."""
+    if size > most:
+        raise InvalidCommandError(field, f"must have at most {most} bytes as JSON, has {size}")
+
+
+def printable(name: object) -> str:
+    """A short form of a property's name that cannot break a line or a log."""
+    return str(name)[:40].encode("unicode_escape").decode("ascii")
+
+
+def _encodable(field: str, value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidCommandError(field, _SURROGATE) from None
+    return value
+
+
+class _Fault(Exception):
+    """A rule that a nested value breaks; the path grows on the way up, so good values pay nothing."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.path = ""
+
+    def below(self, step: str) -> _Fault:
+        self.path = step + self.path
+        return self
+
+
+def _nested(field: str, value: Mapping[Any, Any]) -> dict[str, Any]:
+    try:
+        return _object(value, NESTING_MAX)
+    except _Fault as fault:
+        raise InvalidCommandError(field + fault.path, fault.rule) from None
+
+
+def _object(value: Mapping[Any, Any], levels: int) -> dict[str, Any]:
+    if levels <= 0:
+        raise _Fault(f"is nested deeper than {NESTING_MAX} levels")
+    found: dict[str, Any] = {}
+    for key, member in value.items():
+        if type(key) is not str:
+            raise _Fault(f"has a key of type {type(key).__name__}; use strings")
+        try:
+            if not key.isascii():
+                _string(key, levels)
+            # Short strings first, without a call: they are most of what a web handler sends.
+            if type(member) is str and len(member) < _SURELY_SHORT and member.isascii():
+                found[key] = member
+            else:
+                found[key] = _value(member, levels)
+        except _Fault as fault:
+            raise fault.below(f".{printable(key)}") from None
+    return found
+
+
+def _value(value: Any, levels: int) -> Any:
+    convert = _CONVERSIONS.get(type(value))
+    if convert is not None:
+        return convert(value, levels)
+    if isinstance(value, Mapping):
+        return _object(value, levels - 1)
+    if isinstance(value, (list, tuple)):
+        return _array(value, levels - 1)
+    raise _Fault(
+        f"is a {type(value).__name__}, which JSON cannot carry; use str, int, float, bool, None,"
+        " dict, list, datetime, date, Decimal or UUID"
+    )
+
+
+def _inner_object(value: dict[Any, Any], levels: int) -> dict[str, Any]:
+    return _object(value, levels - 1)
+
+
+def _inner_array(value: list[Any] | tuple[Any, ...], levels: int) -> list[Any]:
+    return _array(value, levels - 1)
+
+
+def _array(value: list[Any] | tuple[Any, ...], levels: int) -> list[Any]:
+    if levels <= 0:
+        raise _Fault(f"is nested deeper than {NESTING_MAX} levels")
+    if len(value) > ARRAY_MAX_ITEMS:
+        raise _Fault(f"must have at most {ARRAY_MAX_ITEMS} items, has {len(value)}")
+    found = []
+    for item in value:
+        try:
+            found.append(_value(item, levels))
+        except _Fault as fault:
+            raise fault.below(f"[{len(found)}]") from None
+    return found
+
+
+def _string(value: str, _levels: int) -> str:
+    if len(value) >= _SURELY_SHORT or not value.isascii():
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise _Fault(_SURROGATE) from None
+        if size > STRING_MAX_BYTES:
+            raise _Fault(f"must have at most {STRING_MAX_BYTES} bytes, has {size}")
+    return value
+
+
+def _integer(value: int, _levels: int) -> int:
+    if not _INT_MIN <= value <= _INT_MAX:
+        raise _Fault(_NUMBER)
+    return value
+
+
+def _finite(value: float | Decimal, _levels: int) -> float:
+    if not math.isfinite(value):
+        raise _Fault(_NUMBER)
+    return float(value)
+
+
+def _as_is(value: Any, _levels: int) -> Any:
+    return value
+
+
+def _iso(value: date, _levels: int) -> str:
+    return value.isoformat()
+
+
+def _str(value: object, _levels: int) -> str:
+    return str(value)
+
+
+_CONVERSIONS: dict[type, Any] = {
+    str: _string,
+    int: _integer,
+    float: _finite,
+    Decimal: _finite,
+    bool: _as_is,
+    type(None): _as_is,
+    dict: _inner_object,
+    list: _inner_array,
+    tuple: _inner_array,
+    datetime: _iso,
+    date: _iso,
+    UUID: _str,
+}

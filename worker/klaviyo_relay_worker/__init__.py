@@ -1,0 +1,1 @@
+"""The worker: takes commands from the lanes and delivers them to Klaviyo."""

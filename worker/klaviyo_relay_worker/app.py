@@ -1,0 +1,139 @@
+"""The composition root: settings become objects, and those a Celery app.
+
+    celery -A klaviyo_relay_worker.app worker -Q klaviyo,klaviyo.deliver --pool threads
+
+`install(app)` puts the same tasks into an application's own Celery app.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery, bootsteps
+from celery.signals import worker_shutting_down
+from kombu import Queue
+
+from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay_worker.doorbell import Doorbell
+from klaviyo_relay_worker.planner import Planner
+from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
+
+# Bounds every call to the broker; kombu's own time-outs never reach the Redis client.
+_BROKER_OPTIONS = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 2.0,
+    "socket_keepalive": True,
+    "visibility_timeout": 3600,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+}
+_PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+
+def create_app(settings: WorkerSettings | None = None) -> Celery:
+    """A Celery app that delivers.
+
+    Raises:
+        ConfigurationError: the environment has settings that cannot work.
+    """
+    settings = settings or WorkerSettings.from_env()
+    app = Celery("klaviyo_relay", broker=_kombu_url(settings.broker_url), set_as_current=False)
+    if urlsplit(settings.broker_url).scheme in ("redis", "rediss", "unix"):
+        app.conf.broker_transport = "klaviyo_relay_worker.transport:Transport"
+        app.conf.broker_transport_options = _BROKER_OPTIONS
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_default_queue=VERBS_QUEUE,
+        task_queues=[Queue(VERBS_QUEUE), Queue(DELIVER_QUEUE)],
+        task_publish_retry_policy=_PUBLISH_POLICY,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=settings.concurrency,
+        worker_pool="threads",
+        worker_enable_remote_control=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+    )
+    install(app, settings)
+    return app
+
+
+def install(app: Celery, settings: WorkerSettings | None = None) -> None:
+    """Register the verbs, `deliver` and the doorbell in a Celery app.
+
+    The app's worker must consume the queues "klaviyo" and "klaviyo.deliver".
+
+    Raises:
+        ConfigurationError: the environment has settings that cannot work.
+    """
+    office = _Office(settings or WorkerSettings.from_env())
+    register(app, office)
+    step = type("DoorbellStep", (_DoorbellStep,), {"office": office, "app": app})
+    app.steps["worker"].add(step)
+
+    def drain(**_signal: Any) -> None:
+        office.planner.drain()
+
+    worker_shutting_down.connect(drain, weak=False)
+
+
+class _Office(Office):
+    """Makes what the tasks need, once a process, and not before the first of them runs."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._planner: Planner | None = None
+        self._entrance: LaneEntrance | None = None
+        self.doorbell: Doorbell | None = None
+
+    @property
+    def planner(self) -> Planner:
+        """The planner of this process."""
+        if self._planner is None:
+            self._planner = Planner(connect(self.settings.redis_url), self.settings)
+        return self._planner
+
+    @property
+    def entrance(self) -> LaneEntrance:
+        """The way into the lanes, for the Celery door."""
+        if self._entrance is None:
+            redis = connect(self.settings.redis_url)
+            self._entrance = LaneEntrance(redis, self.settings.keys, self.settings.lane_max_bytes)
+        return self._entrance
+
+
+class _DoorbellStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Runs the doorbell as long as the worker runs."""
+
+    office: _Office
+    app: Celery
+
+    def start(self, _worker: Any) -> None:
+        settings = self.office.settings
+        redis = connect(settings.redis_url)
+        self.office.doorbell = Doorbell(redis, settings.keys, self._ring)
+        self.office.doorbell.start()
+
+    def stop(self, _worker: Any) -> None:
+        if self.office.doorbell is not None:
+            self.office.doorbell.stop()
+
+    def _ring(self, account: str, lane: str) -> None:
+        self.app.tasks["klaviyo_relay.deliver"].apply_async((account, lane))
+
+
+def _kombu_url(url: str) -> str:
+    return url.replace("unix://", "redis+socket://", 1)
+
+
+def __getattr__(name: str) -> Celery:
+    """`app`, made when Celery's command line asks for it, so that importing needs no settings."""
+    if name == "app":
+        globals()["app"] = create_app()
+        return globals()["app"]  # type: ignore[no-any-return]
+    raise AttributeError(name)

@@ -1,0 +1,40 @@
+"""The verbs of the command line, and how their errors reach a person."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from redis.exceptions import RedisError
+
+from klaviyo_relay.errors import ConfigurationError, RelayError
+from klaviyo_relay_worker.cli.dead import dead
+from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
+from klaviyo_relay_worker.cli.operate import spool, status
+from klaviyo_relay_worker.cli.run import demo, sandbox, worker
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="klaviyo-relay")
+def cli() -> None:
+    """The durable way from a Python application to Klaviyo."""
+
+
+for command in (demo, worker, sandbox, status, dead, spool, *VERB_COMMANDS):
+    cli.add_command(command)
+
+
+def run() -> None:
+    """Run the command line; expected errors become one sentence and an exit code."""
+    try:
+        cli()
+    except ConfigurationError as error:
+        for fault in error.faults:
+            click.echo(f"klaviyo-relay: {fault}", err=True)
+        sys.exit(2)
+    except RelayError as error:
+        click.echo(f"klaviyo-relay: {error}", err=True)
+        sys.exit(1)
+    except RedisError as error:
+        click.echo(f"klaviyo-relay: Redis does not answer: {error}", err=True)
+        sys.exit(1)

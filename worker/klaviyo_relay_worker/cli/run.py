@@ -1,0 +1,81 @@
+"""`klaviyo-relay worker`, `sandbox` and `demo`: what runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay_worker.cli.redis_access import check_version, wait_for_redis
+from klaviyo_relay_worker.settings import WorkerSettings
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(1, 256), help="threads; each delivers one lane")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+def worker(concurrency: int | None, log_level: str) -> None:
+    """Deliver: one process with everything that is needed. Run as many as you like, anywhere.
+
+    \b
+    Example:
+      KLAVIYO_API_KEY=pk_... klaviyo-relay worker
+    """
+    settings = WorkerSettings.from_env()
+    if not settings.api_keys:
+        raise ConfigurationError(
+            [
+                "no API key: set KLAVIYO_API_KEY to a private key of your Klaviyo account"
+                " (KLAVIYO_API_KEY_<NAME> for further accounts)"
+            ]
+        )
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    if log_level != "debug":
+        # Two lines for each wake-up call say nothing that the delivery's own line does not.
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    check_version(wait_for_redis(settings.redis_url))
+    from klaviyo_relay_worker.app import create_app
+
+    app = create_app(settings)
+    arguments = ["worker", "--without-gossip", "--without-mingle", "-l", log_level.upper()]
+    if concurrency is not None:
+        arguments += ["--concurrency", str(concurrency)]
+    app.worker_main(arguments)
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+@click.pass_context
+def sandbox(context: click.Context) -> None:
+    """A stand-in for Klaviyo to develop against; see klaviyo-relay sandbox --help."""
+    from klaviyo_relay_worker.sandbox.__main__ import main
+
+    sys.exit(main(context.args))
+
+
+@click.command()
+@click.option("--customers", type=click.IntRange(1), help="only the first so many")
+@click.option("--live", "live_address", metavar="ADDRESS", help="send a few to Klaviyo itself")
+def demo(customers: int | None, live_address: str | None) -> None:
+    """Deliver a real shop's purchase history: 2,357 customers, 6,919 orders.
+
+    Starts a private Redis, a stand-in for Klaviyo with Klaviyo's real rate limits, and a worker.
+    --live sends to Klaviyo itself instead: a handful of customers with addresses made from yours
+    (you+1@...), with KLAVIYO_API_KEY, after a question.
+    """
+    from klaviyo_relay_worker.demo import run_demo, run_live_demo
+
+    if live_address is not None:
+        sys.exit(run_live_demo(live_address))
+    sys.exit(run_demo(customers))

@@ -1,0 +1,145 @@
+"""The courier: holds a batch's conversation with Klaviyo.
+
+It reserves quota for each request after the first (the planner has reserved that one), checks the
+lease just before sending, and ends the conversation when an answer speaks of Klaviyo rather than of
+the commands. Whatever it could not settle stays in the lane.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from msgspec import Struct
+
+from klaviyo_relay_worker.errors import TransportError
+from klaviyo_relay_worker.judge import interruption, no_answer
+from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
+from klaviyo_relay_worker.quota import Quota
+from klaviyo_relay_worker.retry import backoff
+from klaviyo_relay_worker.telemetry import DeliveryAttempted, Telemetry
+
+logger = logging.getLogger("klaviyo_relay_worker.courier")
+
+# A request in the middle of a conversation waits this long for quota, then the lane does.
+QUOTA_PATIENCE_SECONDS = 3.0
+LEASE = "lease"
+QUOTA = "quota"
+FAULT = "fault"
+
+
+class Returned(Struct, frozen=True):
+    """A conversation that is over.
+
+    Attributes:
+        batch: what was to be delivered.
+        ledger: what became of it; commands without an outcome stay where they are.
+        snooze: why the lane must wait, or None.
+    """
+
+    batch: Batch
+    ledger: Ledger
+    snooze: Snooze | None
+
+
+class Courier:
+    """Delivers batches of one lane.
+
+    Args:
+        failures: outages of the lane in a row before this turn.
+    """
+
+    def __init__(
+        self,
+        client: KlaviyoClient,
+        quota: Quota,
+        telemetry: Telemetry,
+        account: str,
+        lane: str,
+        lease: Lease,
+        failures: int,
+    ) -> None:
+        self._client = client
+        self._quota = quota
+        self._telemetry = telemetry
+        self._account = account
+        self._lane = lane
+        self._lease = lease
+        self._failures = failures
+
+    def deliver(self, batch: Batch) -> Returned:
+        """Hold the whole conversation; never raises, so that nothing is ever left without a word."""
+        ledger = Ledger()
+        try:
+            snooze = self._converse(batch.converse(ledger))
+        except Exception:
+            # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
+            logger.exception("the delivery of a batch to %s failed", batch.endpoint)
+            seconds = backoff(self._failures + 1, random.random())  # noqa: S311
+            snooze = Snooze(seconds, FAULT, is_failure=True)
+        return Returned(batch, ledger, snooze)
+
+    def _converse(self, conversation: Conversation) -> Snooze | None:
+        request = next(conversation, None)
+        is_first = True
+        while request is not None:
+            wait = None if is_first else self._await_quota(request)
+            wait = wait or self._await_lease()
+            if wait is not None:
+                return wait
+            answer = self._send(request)
+            if isinstance(answer, Snooze):
+                return answer
+            is_first = False
+            try:
+                request = conversation.send(answer)
+            except StopIteration:
+                return None
+        return None
+
+    def _send(self, request: Request) -> Answer | Snooze:
+        began = time.monotonic()
+        status = 0
+        snooze: Snooze | None
+        try:
+            answer = self._client.send(request)
+            status = answer.status
+            snooze = interruption(answer, self._failures, random.random)
+        except TransportError as error:
+            snooze = no_answer(error, self._failures, random.random)
+        self._telemetry.attempted(
+            DeliveryAttempted(
+                self._account,
+                self._lane,
+                request.endpoint,
+                request.items,
+                status,
+                time.monotonic() - began,
+                snooze.reason if snooze else "answered",
+            )
+        )
+        if status == 429 and snooze is not None:
+            self._quota.block(self._account, request.endpoint, snooze.seconds)
+        return snooze or answer
+
+    def _await_quota(self, request: Request) -> Snooze | None:
+        until = time.monotonic() + QUOTA_PATIENCE_SECONDS
+        while wait := self._quota.reserve(self._account, request.endpoint):
+            if time.monotonic() + wait > until:
+                return Snooze(wait, QUOTA)
+            time.sleep(wait)
+        return None
+
+    def _await_lease(self) -> Snooze | None:
+        """A request must be over before the lease is; the heartbeat renews it every second."""
+        until = time.monotonic() + 2.0
+        while self._lease.remaining_seconds < self._client.seconds:
+            if time.monotonic() > until:
+                return Snooze(0.0, LEASE, detail="the lease could not be renewed in time")
+            time.sleep(0.05)
+        return None

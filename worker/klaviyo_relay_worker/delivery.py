@@ -1,0 +1,241 @@
+"""The delivery: one planner's turn at one lane.
+
+    admit   may the lane deliver now? its lease, its snooze, its account
+    plan    which commands go out together
+    send    the conversation with Klaviyo, several batches at once
+    judge   what each answer says of the commands, or of Klaviyo
+    settle  written down in the lane, in one step
+
+A killed planner leaves nothing behind but commands that are still in their lane.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
+from klaviyo_relay_worker.errors import LeaseLostError
+from klaviyo_relay_worker.intake import Intake
+from klaviyo_relay_worker.judge import UNAUTHORIZED
+from klaviyo_relay_worker.lane import JobRecord, Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles
+from klaviyo_relay_worker.plan.batch import Batch, Situation
+
+logger = logging.getLogger("klaviyo_relay_worker.delivery")
+
+# Enough to use up a limit of 2.5 requests a second when each takes 2 seconds, with room.
+IN_FLIGHT_MOST = 8
+# A planner gives its place up after this long, so that no lane holds a worker's thread for ever.
+TURN_SECONDS = 20.0
+# For less than this the planner waits in its place; for more the lane snoozes.
+QUOTA_PATIENCE_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
+_SETTLE_AGAIN_SECONDS = 0.2
+
+_CHOOSERS: dict[str, Any] = {
+    "events": events.choose,
+    "profiles": profiles.choose,
+    "lists": lists.choose,
+    "consent": consent.choose,
+    "privacy": privacy.choose,
+}
+
+
+class Delivery:
+    """One turn.
+
+    Args:
+        lane: the lane.
+        lease: held by the caller for the whole turn.
+        courier: sends.
+        accounts: pauses and list names.
+        executor: runs conversations.
+        is_draining: asked before each plan; true ends the turn after what is in flight.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        lease: Lease,
+        courier: Courier,
+        accounts: Accounts,
+        executor: Executor,
+        is_draining: Any,
+    ) -> None:
+        self._lane = lane
+        self._lease = lease
+        self._courier = courier
+        self._accounts = accounts
+        self._executor = executor
+        self._is_draining = is_draining
+        self._choose = _CHOOSERS[lane.lane.partition(":")[0]]
+        self._is_bulk_lane = lane.lane.endswith(":bulk")
+        self._intake = Intake(lane, lease)
+        self._back: queue.SimpleQueue[tuple[Returned, JobRecord | None, str]] = queue.SimpleQueue()
+        self._in_flight = 0
+        self._snooze: Snooze | None = None
+        self._quota_wait = 0.0
+        self._failures = lane.state().failures
+        self._ends_at = time.monotonic() + TURN_SECONDS
+
+    def run(self) -> Snooze | None:
+        """Deliver until nothing more can go out, the lane must wait, or the turn is over.
+
+        Returns:
+            Why the lane waits, or None.
+
+        Raises:
+            LeaseLostError: another planner has the lane.
+            redis.RedisError: Redis is away; the lane is as it was.
+        """
+        while self._is_going_on():
+            self._quota_wait = 0.0
+            self._intake.fill(time.time())
+            self._send_looks()
+            self._send_batches()
+            if not self._in_flight and not self._wait_in_place():
+                break
+            self._settle_returned()
+        return self._snooze
+
+    def has_more(self) -> bool:
+        """Whether another turn would find work at once: this one ran out of time, or more came in."""
+        is_over = time.monotonic() > self._ends_at and bool(self._intake.waiting)
+        return self._snooze is None and (is_over or self._intake.has_news())
+
+    def _is_going_on(self) -> bool:
+        if self._in_flight:
+            return True
+        is_over = time.monotonic() > self._ends_at or self._is_draining()
+        return self._snooze is None and not is_over
+
+    def _may_send(self) -> bool:
+        return (
+            self._snooze is None
+            and self._in_flight < IN_FLIGHT_MOST
+            and time.monotonic() < self._ends_at
+            and not self._is_draining()
+        )
+
+    def _send_looks(self) -> None:
+        for job_id, record in self._intake.jobs:
+            if not self._may_send():
+                return
+            batch = imports.look_at(job_id, record.parts())
+            if self._has_quota(batch):
+                self._intake.look_sent(job_id)
+                self._send(batch, record, job_id)
+
+    def _send_batches(self) -> None:
+        while self._may_send() and self._intake.waiting:
+            was_idle = self._in_flight == 0
+            batches = self._plan(was_idle)
+            sent = 0
+            for batch in batches:
+                # While something is in flight the next batch grows, until it is full.
+                if not (was_idle or batch.is_full) or not self._has_quota(batch):
+                    break
+                self._intake.sent(batch)
+                self._send(batch, None, "")
+                sent += 1
+            if sent == 0:
+                return
+
+    def _plan(self, is_idle: bool) -> list[Batch]:
+        situation = Situation(
+            now=time.time(),
+            is_idle=is_idle,
+            held=self._intake.held(),
+            lists=self._accounts.lists(self._lane.account),
+        )
+        found: list[Batch] = self._choose(self._intake.waiting, situation)
+        return found
+
+    def _has_quota(self, batch: Batch) -> bool:
+        if not batch.endpoint:
+            return True
+        wait = self._accounts.quota.reserve(
+            self._lane.account, batch.endpoint, is_bulk_lane=self._is_bulk_lane
+        )
+        self._quota_wait = max(self._quota_wait, wait)
+        return wait == 0
+
+    def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:
+        self._in_flight += 1
+        future = self._executor.submit(self._courier.deliver, batch)
+        future.add_done_callback(
+            partial(lambda r, j, f: self._back.put((f.result(), r, j)), record, job_id)
+        )
+
+    def _wait_in_place(self) -> bool:
+        """Nothing is in flight: whether it is worth waiting here for quota."""
+        if self._snooze is not None or self._quota_wait == 0:
+            return False
+        if self._quota_wait > QUOTA_PATIENCE_SECONDS:
+            self._snooze = Snooze(self._quota_wait, QUOTA)
+            return False
+        time.sleep(self._quota_wait)
+        return True
+
+    def _settle_returned(self) -> None:
+        """Settle what is back; wait a little for it, as new commands may fill the next batch."""
+        try:
+            back = self._back.get(timeout=_LOOK_SECONDS) if self._in_flight else None
+        except queue.Empty:
+            return
+        while back is not None:
+            self._in_flight -= 1
+            returned, record, job_id = back
+            self._settle_patiently(returned, record, job_id)
+            self._note(returned)
+            try:
+                back = self._back.get_nowait()
+            except queue.Empty:
+                back = None
+
+    def _settle_patiently(self, returned: Returned, record: JobRecord | None, job_id: str) -> None:
+        """Klaviyo has it already: while the lease lasts, a Redis that is away is asked again."""
+        while True:
+            try:
+                return self._settle(returned, record, job_id)
+            except (RedisConnectionError, RedisTimeoutError):
+                if self._lease.remaining_seconds < _SETTLE_AGAIN_SECONDS:
+                    raise
+                time.sleep(_SETTLE_AGAIN_SECONDS)
+
+    def _settle(self, returned: Returned, record: JobRecord | None, job_id: str) -> None:
+        now = time.time()
+        batch, ledger = returned.batch, returned.ledger
+        if record is not None:
+            ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
+            self._intake.look_returned(job_id, has_ended=ended)
+            return
+        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
+        self._accounts.learn_lists(self._lane.account, ledger.lists)
+        self._intake.returned(batch, ledger)
+
+    def _note(self, returned: Returned) -> None:
+        """What the answer says of Klaviyo: remember failures, forget them after a success."""
+        snooze = returned.snooze
+        if snooze is None:
+            if self._failures:
+                self._failures = 0
+                self._lane.recover()
+            return
+        if snooze.reason == LEASE:
+            raise LeaseLostError(snooze.detail)
+        if snooze.reason == UNAUTHORIZED:
+            self._accounts.pause(self._lane.account, snooze)
+        if self._snooze is None or snooze.seconds > self._snooze.seconds:
+            self._snooze = snooze

@@ -1,0 +1,115 @@
+"""The intake: what a planner has read of its lane and not yet sent, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from klaviyo_relay_worker.lane import JobRecord, Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.outcome import Following, Parked
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger
+
+# Two full requests of events, one of profiles: what the next batches are chosen from.
+ENTRIES_MOST = {"events": 2_000, "privacy": 100}
+ENTRIES_MOST_ELSE = 10_000
+BYTES_MOST = 10_000_000
+READ_AT_ONCE = 500
+
+
+class Intake:
+    """Entries waiting to be planned, those in flight, and whom the others must wait for.
+
+    Attributes:
+        waiting: read and not in flight, in order.
+        jobs: import jobs whose next look is due.
+    """
+
+    def __init__(self, lane: Lane, lease: Lease) -> None:
+        self._lane = lane
+        self._lease = lease
+        self._most = ENTRIES_MOST.get(lane.lane.partition(":")[0], ENTRIES_MOST_ELSE)
+        self._cursor = "0-0"
+        self._in_flight: set[str] = set()
+        self._fences = lane.fences()
+        self.waiting: list[Entry] = []
+        self.jobs: list[tuple[str, JobRecord]] = []
+
+    def fill(self, now: float) -> None:
+        """Read on, as far as there is more and room for it."""
+        self._take_due(now)
+        room = BYTES_MOST - sum(entry.size for entry in self.waiting)
+        while len(self.waiting) < self._most and room > 0:
+            entries, broken, cursor = self._lane.read(self._cursor, READ_AT_ONCE)
+            self._lane.bury_unreadable(self._lease, broken)
+            self.waiting += entries
+            if cursor == self._cursor:
+                return
+            self._cursor = cursor
+            room -= sum(entry.size for entry in entries)
+
+    def has_news(self) -> bool:
+        """Whether the stream goes on behind what was read."""
+        return self._lane.goes_on(self._cursor)
+
+    def _take_due(self, now: float) -> None:
+        parked, jobs = self._lane.due(now)
+        known = {entry.key for entry in self.waiting} | self._in_flight
+        fresh = [entry for entry in parked if entry.key not in known]
+        for entry in fresh:
+            self._fences.pop(entry.key, None)
+        self.waiting[:0] = fresh
+        self.jobs = [(job, record) for job, record in jobs if f"job:{job}" not in self._in_flight]
+
+    def held(self) -> frozenset[str]:
+        """Identities that must wait."""
+        return frozenset().union(*self._fences.values())
+
+    def sent(self, batch: Batch) -> None:
+        """A batch is in flight now, and its profiles are held."""
+        keys = {entry.key for entry in batch.entries}
+        self._in_flight |= keys
+        self.waiting = [entry for entry in self.waiting if entry.key not in keys]
+        if not self._lane.lane.startswith("events"):
+            for entry in batch.entries:
+                self._fences[entry.key] = frozenset(entry.identities)
+
+    def look_sent(self, job_id: str) -> None:
+        """A look at a job is in flight."""
+        self._in_flight.add(f"job:{job_id}")
+
+    def look_returned(self, job_id: str, *, has_ended: bool) -> None:
+        """It is back."""
+        self._in_flight.discard(f"job:{job_id}")
+        if has_ended:
+            self._fences.pop(f"job:{job_id}", None)
+
+    def returned(self, batch: Batch, ledger: Ledger) -> None:
+        """A batch is back and settled; commands without an outcome wait again, in their old place."""
+        again = []
+        for entry in batch.entries:
+            self._in_flight.discard(entry.key)
+            self._fences.pop(entry.key, None)
+            outcome = ledger.outcomes.get(entry.key)
+            if outcome is None:
+                again.append(entry)
+            elif isinstance(outcome, Parked):
+                self._fence(f"p:{entry.envelope.id}", entry)
+            elif isinstance(outcome, Following):
+                self._fence(f"job:{outcome.job_id}", entry)
+        self._put_back(again)
+
+    def _fence(self, key: str, entry: Entry) -> None:
+        if not self._lane.lane.startswith("events"):
+            self._fences[key] = self._fences.get(key, frozenset()) | frozenset(entry.identities)
+
+    def _put_back(self, again: Sequence[Entry]) -> None:
+        if again:
+            self.waiting = sorted([*again, *self.waiting], key=_place)
+
+
+def _place(entry: Entry) -> tuple[int, int, int]:
+    """Parked ones first, then by place in the stream."""
+    if entry.key.startswith("p:"):
+        return (0, entry.envelope.at, 0)
+    milliseconds, _, number = entry.key.partition("-")
+    return (1, int(milliseconds), int(number))

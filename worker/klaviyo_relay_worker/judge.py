@@ -1,0 +1,48 @@
+"""Judging what an answer says of Klaviyo as a whole, before anything is said of a command. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from klaviyo_relay_worker.errors import AnswerLostError, TransportError
+from klaviyo_relay_worker.klaviyo.exchange import Answer
+from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.retry import after_throttling, backoff
+
+OUTAGE = "outage"
+THROTTLED = "throttled"
+UNAUTHORIZED = "unauthorized"
+MISCONFIGURED = "misconfigured"
+# How soon a paused account is tried again with one real command.
+PROBE_SECONDS = 60.0
+# Of the 4xx these speak of commands; the other ones of the key, the revision or the endpoint.
+_ABOUT_COMMANDS = frozenset((400, 404, 409, 413, 422))
+
+
+def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> Snooze | None:
+    """Why the lane must wait after this answer, or None if it speaks of the commands.
+
+    Args:
+        answer: Klaviyo's.
+        failures: outages of this lane in a row so far.
+        random: gives numbers in [0, 1).
+    """
+    status = answer.status
+    if answer.is_accepted or status in _ABOUT_COMMANDS:
+        return None
+    if status == 429:
+        seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
+        return Snooze(seconds, THROTTLED, detail="429")
+    if status in (401, 403):
+        return Snooze(PROBE_SECONDS, UNAUTHORIZED, detail=str(status))
+    if 400 <= status < 500 and status != 408:
+        # 405, 410, 415: a retired revision or endpoint. No command is to blame, and none is lost.
+        return Snooze(PROBE_SECONDS, MISCONFIGURED, is_failure=True, detail=str(status))
+    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, detail=str(status))
+
+
+def no_answer(error: TransportError, failures: int, random: Callable[[], float]) -> Snooze:
+    """Why the lane must wait after a request without an answer."""
+    is_lost = isinstance(error, AnswerLostError)
+    detail = "answer lost" if is_lost else "not reached"
+    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, detail=detail)

@@ -1,0 +1,1 @@
+"""Klaviyo's API: the only room that knows HTTP."""

@@ -1,0 +1,117 @@
+"""Leases: one planner a lane. A heartbeat renews them; a killed worker's pass on within 10 s.
+
+A lease is not a lock on Klaviyo: a planner that was stopped for a while may wake up after its lease
+went to another. So no request is sent unless it must end before the lease does, and every write to
+the lane is refused to whoever no longer holds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger("klaviyo_relay_worker.lease")
+
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 1.0
+_RENEW = """#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
+_RELEASE = """#!lua flags=allow-oom
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class Lease:
+    """The right to plan a lane.
+
+    Attributes:
+        key: in Redis.
+        token: tells this holder from all others.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.token = uuid4().hex
+        self._ends_at = 0.0
+
+    def extend(self, asked_at: float) -> None:
+        """It was granted or renewed by a call that began at `asked_at` (monotonic seconds)."""
+        self._ends_at = asked_at + LEASE_SECONDS
+
+    def lose(self) -> None:
+        """Another one holds it."""
+        self._ends_at = 0.0
+
+    @property
+    def remaining_seconds(self) -> float:
+        """How long it certainly lasts, counted from before Redis was asked."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+
+class Leases:
+    """All leases of this process, and the thread that renews them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._renew: Any = redis.register_script(_RENEW)
+        self._release: Any = redis.register_script(_RELEASE)
+        self._held: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def take(self, key: str) -> Lease | None:
+        """The lease, or None while another planner has it."""
+        lease = Lease(key)
+        asked_at = time.monotonic()
+        if not self._redis.set(key, lease.token, nx=True, px=int(LEASE_SECONDS * 1000)):
+            return None
+        lease.extend(asked_at)
+        with self._changed:
+            self._held[lease.token] = lease
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._beat, name="klaviyo-relay-leases", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give it back at once; if Redis is away it ends by itself."""
+        with self._changed:
+            self._held.pop(lease.token, None)
+        try:
+            self._release(keys=[lease.key], args=[lease.token])
+        except RedisError as error:
+            logger.info("a lease is left to expire: %s", error)
+
+    def _beat(self) -> None:
+        while True:
+            with self._changed:
+                while not self._held:
+                    self._changed.wait()
+                held = list(self._held.values())
+            for lease in held:
+                self._renew_one(lease)
+            time.sleep(RENEW_SECONDS)
+
+    def _renew_one(self, lease: Lease) -> None:
+        asked_at = time.monotonic()
+        try:
+            renewed = self._renew(keys=[lease.key], args=[lease.token, int(LEASE_SECONDS * 1000)])
+        except RedisError as error:
+            logger.warning("a lease could not be renewed: %s", error)
+            return
+        if renewed:
+            lease.extend(asked_at)
+        else:
+            lease.lose()

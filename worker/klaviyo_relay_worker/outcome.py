@@ -1,0 +1,117 @@
+"""Outcomes: what became of a command in one delivery. A closed union of frozen values.
+
+    Delivered   Klaviyo accepted it
+    Following   Klaviyo took it into an import job, which is followed to its end
+    Parked      it waits on its own until a time; its lane goes on
+    Dead        Klaviyo refused it for good, in its own words
+    Dropped     one of our named rules says that it must not be sent
+
+A command without an outcome stays in its lane. Why a whole lane waits is not an outcome but a
+`Snooze`: it spends no attempt and says nothing of any command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a command was refused.
+
+    Attributes:
+        status: HTTP status of Klaviyo's answer; 0 where Klaviyo was not asked.
+        code, title, detail: Klaviyo's own words (JSON:API error object).
+        pointer: the part of the body or the query at fault.
+    """
+
+    status: int = 0
+    code: str = ""
+    title: str = ""
+    detail: str = ""
+    pointer: str = ""
+
+
+class Delivered(Struct, frozen=True):
+    """Klaviyo accepted the command."""
+
+
+class Following(Struct, frozen=True):
+    """The command is a row of an import job.
+
+    Attributes:
+        job_id: Klaviyo's id of the job.
+        row: the command's place in it, from 0; coalesced commands share one.
+    """
+
+    job_id: str
+    row: int
+
+
+class Parked(Struct, frozen=True):
+    """The command waits on its own.
+
+    Attributes:
+        until: seconds since 1970.
+        reason: a word for people and counters.
+        failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
+    """
+
+    until: float
+    reason: str
+    failure: Failure | None = None
+
+
+class Dead(Struct, frozen=True):
+    """The command becomes a dead letter."""
+
+    failure: Failure
+
+
+class Dropped(Struct, frozen=True):
+    """A rule of ours forbids to send the command.
+
+    Attributes:
+        rule: the rule's name, as counters and `explain` show it.
+    """
+
+    rule: str
+
+
+Outcome = Delivered | Following | Parked | Dead | Dropped
+
+
+class Snooze(Struct, frozen=True):
+    """A lane waits: an outage, a rate limit, no quota. No attempt is spent.
+
+    Attributes:
+        seconds: how long.
+        reason: outage, throttled, quota, unauthorized, draining.
+        is_failure: counts towards the breaker.
+        detail: for the log.
+    """
+
+    seconds: float
+    reason: str
+    is_failure: bool = False
+    detail: str = ""
+
+
+def failures_of(status: int, document: Any) -> list[Failure]:
+    """The failures in a JSON:API error document; one that says only the status where there is none."""
+    errors = document.get("errors") if isinstance(document, dict) else None
+    found = [_failure(status, error) for error in errors or () if isinstance(error, dict)]
+    return found or [Failure(status=status, title="Refused without a reason")]
+
+
+def _failure(status: int, error: dict[str, Any]) -> Failure:
+    source = error.get("source")
+    source = source if isinstance(source, dict) else {}
+    return Failure(
+        status=status,
+        code=str(error.get("code", "")),
+        title=str(error.get("title", "")),
+        detail=str(error.get("detail", ""))[:2000],
+        pointer=str(source.get("pointer") or source.get("parameter") or ""),
+    )

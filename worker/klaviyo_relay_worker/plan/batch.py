@@ -1,0 +1,170 @@
+"""The words of planning: entries, parts, batches and the ledger of outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from klaviyo_relay.commands import Command
+from klaviyo_relay.envelope import Envelope
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.outcome import Dead, Failure, Outcome
+
+Conversation = Generator[Request, Answer, None]
+# Klaviyo takes 5 MB a request; the envelope around the items needs little of it.
+BODY_MAX_BYTES = 4_950_000
+# What an item's JSON needs beside the command's own fields; taken generously.
+ITEM_OVERHEAD_BYTES = 320
+
+
+class Entry(Struct, frozen=True):
+    """A command in a lane.
+
+    Attributes:
+        key: where it stands: the id in the stream, or "p:" and the command's id if it is parked.
+        envelope: the command.
+        size: bytes of its message.
+        attempts: how many Klaviyo has refused.
+    """
+
+    key: str
+    envelope: Envelope
+    size: int
+    attempts: int = 0
+
+    @property
+    def command(self) -> Command:
+        """The envelope's command."""
+        return self.envelope.command
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The profile's identifiers in normal form; two commands that share one are about one person."""
+        return identities(self.envelope.command)
+
+
+class Part(Struct, frozen=True):
+    """One item of a request: usually one command, several where they were coalesced.
+
+    Attributes:
+        entries: the commands, in order.
+        command: what is sent for them.
+    """
+
+    entries: tuple[Entry, ...]
+    command: Any
+
+    @classmethod
+    def of(cls, entry: Entry) -> Part:
+        """A part for one command as it is."""
+        return cls((entry,), entry.command)
+
+
+class Ledger(Struct):
+    """What became of each command of a batch, and what was learned on the way.
+
+    Attributes:
+        outcomes: entry's key -> outcome.
+        lists: list name -> id, or None where Klaviyo has no such list any more.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    lists: dict[str, str | None] = field(default_factory=dict)
+
+    def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
+        """The same outcome for all of these."""
+        for entry in entries:
+            self.outcomes[entry.key] = outcome
+
+    def settle_parts(self, parts: Iterable[Part], outcome: Outcome) -> None:
+        """The same outcome for all commands of these."""
+        for part in parts:
+            self.settle(part.entries, outcome)
+
+    def refuse(self, entries: Iterable[Entry], failure: Failure) -> None:
+        """Dead letters, in Klaviyo's words."""
+        self.settle(entries, Dead(failure))
+
+
+class Batch(Struct, frozen=True):
+    """Commands that go out together.
+
+    Attributes:
+        endpoint: of its first request; its quota is reserved before the batch is sent.
+        entries: all commands in it.
+        converse: starts the conversation.
+        is_full: no more would fit in.
+    """
+
+    endpoint: str
+    entries: Sequence[Entry]
+    converse: Callable[[Ledger], Conversation]
+    is_full: bool = False
+
+
+class Situation(Struct, frozen=True):
+    """What a planner must know beside the commands.
+
+    Attributes:
+        now: seconds since 1970.
+        is_idle: nothing of the lane is in flight.
+        held: identities that must wait: in flight, parked, or in an unfinished import job.
+        lists: list name -> id, as far as known.
+    """
+
+    now: float
+    is_idle: bool = True
+    held: frozenset[str] = frozenset()
+    lists: Mapping[str, str] = field(default_factory=dict)
+
+
+_PREFIXES = (
+    ("email", "email:"),
+    ("phone_number", "phone:"),
+    ("external_id", "external:"),
+    ("profile_id", "id:"),
+    ("anonymous_id", "anonymous:"),
+)
+
+
+def identities(command: Command) -> tuple[str, ...]:
+    """The identifiers of a command's profile, e-mail addresses in lower case."""
+    found = []
+    for name, prefix in _PREFIXES:
+        value = getattr(command, name, None)
+        if value is not None:
+            found.append(prefix + (value.lower() if name == "email" else value))
+    return tuple(found)
+
+
+def take_in_order(
+    entries: Iterable[Entry],
+    held: Iterable[str],
+    wanted: Callable[[Entry], bool],
+    most: int,
+) -> tuple[list[Entry], bool]:
+    """Up to `most` wanted entries of different profiles, overtaking no earlier one of the same.
+
+    Returns:
+        The entries, and whether the batch is full by count or by bytes.
+    """
+    waiting = set(held)
+    found: list[Entry] = []
+    room = BODY_MAX_BYTES
+    for entry in entries:
+        names = entry.identities
+        if not waiting.isdisjoint(names):
+            waiting.update(names)
+            continue
+        waiting.update(names)
+        if not wanted(entry):
+            continue
+        room -= entry.size + ITEM_OVERHEAD_BYTES
+        if room < 0 and found:
+            return found, True
+        found.append(entry)
+        if len(found) == most:
+            return found, True
+    return found, False

@@ -1,0 +1,86 @@
+"""The ladder: takes a refused bulk request apart until only the bad commands are left over.
+
+Klaviyo refuses a bulk request as a whole for one bad item. Its `source.pointer` names the items
+where it can; then the bad ones are judged and the rest goes out again. Where it does not, the
+request is halved: at most 2·log2(n) further requests for each bad command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.outcome import Failure, failures_of
+from klaviyo_relay_worker.plan.batch import Conversation, Ledger, Part
+
+# As in /data/attributes/profiles/data/3/attributes/email, and deeper for events.
+_ITEM = re.compile(r"^/data/attributes/[^/]+/data/(\d+)(?:/|$)")
+# Pointers that blame what all items share.
+_SHARED = re.compile(r"^/data/relationships/")
+
+
+class Bulk:
+    """How one kind of bulk request is built and judged.
+
+    Args:
+        build: the request for some parts.
+        accept: writes down what an accepted request means.
+        last_word: judges one part that Klaviyo has singled out.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Sequence[Part]], Request],
+        accept: Callable[[Answer, Sequence[Part], Ledger], None],
+        last_word: Callable[[Part, Failure, Ledger], Conversation],
+    ) -> None:
+        self._build = build
+        self._accept = accept
+        self._last_word = last_word
+
+    def deliver(self, parts: Sequence[Part], ledger: Ledger) -> Conversation:
+        """Send the parts; every one of them has an outcome in the end."""
+        answer = yield self._build(parts)
+        if answer.is_accepted:
+            self._accept(answer, parts, ledger)
+            return
+        failures = failures_of(answer.status, answer.document())
+        blamed = blamed_items(failures, len(parts))
+        if blamed:
+            yield from self._without(blamed, parts, ledger)
+        elif any(_SHARED.match(failure.pointer) for failure in failures):
+            for part in parts:
+                ledger.refuse(part.entries, failures[0])
+        elif len(parts) == 1:
+            yield from self._last_word(parts[0], failures[0], ledger)
+        else:
+            middle = len(parts) // 2
+            yield from self.deliver(parts[:middle], ledger)
+            yield from self.deliver(parts[middle:], ledger)
+
+    def _without(
+        self, blamed: dict[int, Failure], parts: Sequence[Part], ledger: Ledger
+    ) -> Conversation:
+        good = [part for at, part in enumerate(parts) if at not in blamed]
+        if good:
+            yield from self.deliver(good, ledger)
+        for at, failure in blamed.items():
+            yield from self._last_word(parts[at], failure, ledger)
+
+
+def blamed_items(failures: Sequence[Failure], items: int) -> dict[int, Failure]:
+    """Which items the pointers name, with the first failure of each."""
+    blamed: dict[int, Failure] = {}
+    for failure in failures:
+        found = _ITEM.match(failure.pointer)
+        if found and int(found[1]) < items:
+            blamed.setdefault(int(found[1]), failure)
+    return blamed
+
+
+def refuse(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
+    """The last word where there is nothing else to try: a dead letter."""
+    ledger.refuse(part.entries, failure)
+    return
+    yield  # a conversation of no requests

@@ -1,0 +1,310 @@
+"""Lists: memberships in bulk, and the lists themselves one by one.
+
+A list is addressed by id or by name. Names are looked up at Klaviyo once and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from klaviyo_relay.commands import (
+    AddToList,
+    Command,
+    CreateList,
+    DeleteList,
+    RemoveFromList,
+    RenameList,
+)
+from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.outcome import Delivered, Failure, Parked, failures_of
+from klaviyo_relay_worker.plan.batch import (
+    Batch,
+    Conversation,
+    Entry,
+    Ledger,
+    Part,
+    Situation,
+    take_in_order,
+)
+from klaviyo_relay_worker.plan.ladder import Bulk, refuse
+from klaviyo_relay_worker.plan.profiles import BULK_MOST, accept_job, import_request
+
+# Values in one any(...) filter; Klaviyo names no limit, clients in the field keep to a page's 100.
+FILTER_MOST = 100
+REMOVE_MOST = 1_000
+# A name may belong to a list that another lane is about to create: it is looked up again for this
+# long after the command was enqueued, and only then refused.
+NAME_SETTLES_SECONDS = 10 * 60
+NAME_AGAIN_SECONDS = 5.0
+UNKNOWN_LIST = "unknown_list"
+_ABOUT_LISTS = (CreateList, RenameList, DeleteList)
+_IDENTIFIERS = ("email", "phone_number", "external_id")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
+    """The oldest command, with all later ones that may go with it.
+
+    A command about a list itself goes alone: what follows may depend on it.
+    """
+    before = _until_about_lists(entries)
+    if not before:
+        first = entries[0] if entries and situation.is_idle else None
+        return [_about_list(first, situation)] if first else []
+    leading = next((e for e in before if situation.held.isdisjoint(e.identities)), None)
+    if leading is None:
+        return []
+    wanted = _same_target(leading.command)
+    most = BULK_MOST if isinstance(leading.command, AddToList) else FILTER_MOST
+    chosen, is_full = take_in_order(before, situation.held, wanted, most)
+    converse = _add if isinstance(leading.command, AddToList) else _remove
+    endpoint = _first_endpoint(leading.command, situation)
+    return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
+
+
+def _until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:
+    for at, entry in enumerate(entries):
+        if isinstance(entry.command, _ABOUT_LISTS):
+            return entries[:at]
+    return entries
+
+
+def _same_target(command: Any) -> Any:
+    target = (type(command), command.list_id, command.list_name)
+
+    def wanted(entry: Entry) -> bool:
+        other: Any = entry.command
+        return (type(other), other.list_id, other.list_name) == target
+
+    return wanted
+
+
+def _first_endpoint(command: Any, situation: Situation) -> str:
+    if command.list_id is None and command.list_name not in situation.lists:
+        return limits.GET_LISTS
+    if isinstance(command, AddToList):
+        return limits.BULK_IMPORT_PROFILES
+    return limits.GET_LIST_PROFILE_IDS
+
+
+def find_list(
+    command: Any, situation: Situation, ledger: Ledger
+) -> Generator[Request, Answer, str | Failure]:
+    """The id of the list that a command names, or why there is none."""
+    if command.list_id is not None:
+        return str(command.list_id)
+    name: str = command.list_name
+    known = ledger.lists.get(name) or situation.lists.get(name)
+    if known is not None:
+        return known
+    answer = yield lists_named(name)
+    if not answer.is_accepted:
+        return failures_of(answer.status, answer.document())[0]
+    ids = [found["id"] for found in answer.document().get("data", ())]
+    if len(ids) != 1:
+        if ids:
+            detail = f"{len(ids)} lists at Klaviyo have this list_name; use list_id"
+            return Failure(code="ambiguous_list", title="Not one list", detail=detail)
+        return Failure(code=UNKNOWN_LIST, title="No list", detail="Klaviyo has no list of this name")
+    ledger.lists[name] = str(ids[0])
+    return str(ids[0])
+
+
+def lists_named(name: str) -> Request:
+    """GET /api/lists by name; the filter takes only the list form (API of 2026-07-15)."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return _get(limits.GET_LISTS, f'/api/lists?filter={quote(f"""equals(name,["{quoted}"])""")}')
+
+
+def _get(endpoint: str, path: str) -> Request:
+    return Request(endpoint=endpoint, path=path)
+
+
+def refuse_or_wait(
+    entries: Sequence[Entry], failure: Failure, situation: Situation, ledger: Ledger
+) -> None:
+    """A list name that is still young may only be early; everything else is refused."""
+    for entry in entries:
+        may_be_early = failure.code == UNKNOWN_LIST
+        if may_be_early and situation.now < entry.envelope.at / 1000 + NAME_SETTLES_SECONDS:
+            ledger.settle((entry,), Parked(situation.now + NAME_AGAIN_SECONDS, UNKNOWN_LIST))
+        else:
+            ledger.refuse((entry,), failure)
+
+
+def _add(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> Conversation:
+    list_id = yield from find_list(entries[0].command, situation, ledger)
+    if isinstance(list_id, Failure):
+        refuse_or_wait(entries, list_id, situation, ledger)
+        return
+    bulk = Bulk(partial(add_request, list_id), accept_job, refuse)
+    yield from bulk.deliver([Part.of(entry) for entry in entries], ledger)
+
+
+def add_request(list_id: str, parts: Sequence[Part]) -> Request:
+    """An import job that makes profiles members: the one way by e-mail that leaves consent alone."""
+    resources = [
+        {"type": "profile", "attributes": _identifiers_of(part.command)} for part in parts
+    ]
+    return import_request(resources, list_id)
+
+
+def _identifiers_of(command: Any) -> dict[str, str]:
+    return {
+        name: value for name in _IDENTIFIERS if (value := getattr(command, name, None)) is not None
+    }
+
+
+def _remove(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> Conversation:
+    """Look the members up, for the removal takes Klaviyo's ids only; then remove them at once."""
+    list_id = yield from find_list(entries[0].command, situation, ledger)
+    if isinstance(list_id, Failure):
+        refuse_or_wait(entries, list_id, situation, ledger)
+        return
+    ids: set[str] = set()
+    for name in _IDENTIFIERS:
+        values = [v for e in entries if (v := getattr(e.command, name)) is not None]
+        found = yield from _profile_ids(list_id, name, values)
+        if isinstance(found, Failure):
+            ledger.refuse(entries, found)
+            return
+        ids |= found
+    yield from _remove_ids(list_id, sorted(ids), entries, ledger)
+
+
+def _remove_ids(
+    list_id: str, ids: list[str], entries: Sequence[Entry], ledger: Ledger
+) -> Conversation:
+    for at in range(0, len(ids), REMOVE_MOST):
+        answer = yield remove_request(list_id, ids[at : at + REMOVE_MOST])
+        if not answer.is_accepted:
+            ledger.refuse(entries, failures_of(answer.status, answer.document())[0])
+            return
+    ledger.settle(entries, Delivered())
+
+
+def remove_request(list_id: str, ids: Sequence[str]) -> Request:
+    """DELETE members by Klaviyo's ids."""
+    body = {"data": [{"type": "profile", "id": identity} for identity in ids]}
+    return Request(
+        endpoint=limits.REMOVE_LIST_PROFILES,
+        path=f"/api/lists/{list_id}/relationships/profiles",
+        body=_encode(body),
+        items=len(ids),
+    )
+
+
+def _profile_ids(
+    list_id: str, name: str, values: list[str]
+) -> Generator[Request, Answer, set[str] | Failure]:
+    """Klaviyo's ids of the members with these values of one identifier."""
+    ids: set[str] = set()
+    path = f"/api/lists/{list_id}/relationships/profiles"
+    endpoint = limits.GET_LIST_PROFILE_IDS
+    if name == "external_id":  # not among the filters of a list's members
+        path, endpoint = "/api/profiles", limits.GET_PROFILES
+    for at in range(0, len(values), FILTER_MOST):
+        query = any_filter(name, values[at : at + FILTER_MOST])
+        answer = yield _get(endpoint, f"{path}?filter={query}&page%5Bsize%5D=100")
+        if not answer.is_accepted:
+            return failures_of(answer.status, answer.document())[0]
+        ids.update(str(found["id"]) for found in answer.document().get("data", ()))
+    return ids
+
+
+def any_filter(name: str, values: Sequence[str]) -> str:
+    """`any(name,["…","…"])`, encoded for a query."""
+    return quote(f"any({name},{msgspec.json.encode(list(values)).decode()})")
+
+
+def _about_list(entry: Entry, situation: Situation) -> Batch:
+    command = entry.command
+    converse = partial(_ABOUT[type(command)], entry, situation)
+    endpoint = limits.GET_LISTS
+    if not isinstance(command, CreateList):
+        known = command.list_id or command.list_name in situation.lists  # type: ignore[attr-defined]
+        endpoint = _OWN_ENDPOINT[type(command)] if known else limits.GET_LISTS
+    return Batch(endpoint, (entry,), converse)
+
+
+def _create(entry: Entry, _situation: Situation, ledger: Ledger) -> Conversation:
+    """Look the name up first: the answer to an earlier attempt may have been lost."""
+    command: CreateList = entry.command  # type: ignore[assignment]
+    answer = yield lists_named(command.list_name)
+    ids = [found["id"] for found in answer.document().get("data", ())] if answer.is_accepted else []
+    if answer.is_accepted and not ids:
+        answer = yield create_request(command)
+        ids = [answer.document()["data"]["id"]] if answer.is_accepted else []
+    if not answer.is_accepted:
+        ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
+        return
+    if len(ids) == 1:
+        ledger.lists[command.list_name] = str(ids[0])
+    ledger.settle((entry,), Delivered())
+
+
+def create_request(command: CreateList) -> Request:
+    """POST /api/lists."""
+    attributes = {"name": command.list_name}
+    if command.opt_in_process is not None:
+        attributes["opt_in_process"] = command.opt_in_process
+    body = {"data": {"type": "list", "attributes": attributes}}
+    return Request(endpoint=limits.CREATE_LIST, path="/api/lists", body=_encode(body))
+
+
+def _rename(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
+    command: RenameList = entry.command  # type: ignore[assignment]
+    list_id = yield from find_list(command, situation, ledger)
+    if isinstance(list_id, Failure):
+        refuse_or_wait((entry,), list_id, situation, ledger)
+        return
+    answer = yield rename_request(list_id, command.new_name)
+    _settle_one(entry, answer, ledger)
+    if answer.is_accepted:
+        if command.list_name is not None:
+            ledger.lists[command.list_name] = None
+        ledger.lists[command.new_name] = list_id
+
+
+def rename_request(list_id: str, new_name: str) -> Request:
+    """PATCH /api/lists/{id}."""
+    data = {"type": "list", "id": list_id, "attributes": {"name": new_name}}
+    return Request(
+        endpoint=limits.UPDATE_LIST, path=f"/api/lists/{list_id}", body=_encode({"data": data})
+    )
+
+
+def _delete(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
+    command: DeleteList = entry.command  # type: ignore[assignment]
+    list_id = yield from find_list(command, situation, ledger)
+    if isinstance(list_id, Failure):
+        refuse_or_wait((entry,), list_id, situation, ledger)
+        return
+    answer = yield Request(endpoint=limits.DELETE_LIST, path=f"/api/lists/{list_id}")
+    if answer.status == 404:  # gone already: that is what was asked
+        ledger.settle((entry,), Delivered())
+    else:
+        _settle_one(entry, answer, ledger)
+    if command.list_name is not None:
+        ledger.lists[command.list_name] = None
+
+
+def _settle_one(entry: Entry, answer: Answer, ledger: Ledger) -> None:
+    if answer.is_accepted:
+        ledger.settle((entry,), Delivered())
+    else:
+        ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
+
+
+_ABOUT: dict[type[Command], Any] = {CreateList: _create, RenameList: _rename, DeleteList: _delete}
+_OWN_ENDPOINT: dict[type[Command], str] = {
+    RenameList: limits.UPDATE_LIST,
+    DeleteList: limits.DELETE_LIST,
+}

@@ -1,0 +1,188 @@
+"""Operations on lists and their members."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .. import bodies, checks, filters, pages, resources
+from ..decoding import decode, decode_body, whole, within
+from ..errors import Fault, Refusal, invalid, not_found
+from ..exchange import Answer, Call, answer
+from ..lists import MailingList
+from ..people import Profile
+from .profiles import holders, read_profile
+
+MEMBERS = ("data",)
+
+_create = whole(bodies.ListCreate)
+_patch = whole(bodies.ListPatch)
+_members = msgspec.json.Decoder(bodies.Data[list[bodies.Reference]])
+
+_LIST_FILTERS: filters.Allowed = {
+    "id": filters.ANY,
+    "name": filters.LISTED,
+    "created": filters.AFTER,
+    "updated": filters.AFTER,
+}
+_MEMBER_FILTERS: filters.Allowed = {
+    "email": filters.LISTED,
+    "phone_number": filters.LISTED,
+    "push_token": filters.LISTED,
+    "joined_group_at": filters.RANGE,
+}
+
+
+class Member(NamedTuple):
+    """A profile and the instant it joined the list."""
+
+    profile: Profile
+    joined: float
+
+
+def create_list(call: Call) -> Answer:
+    """POST /api/lists. Names need not be unique, so a repeat makes a second list."""
+    attributes = decode_body(_create, call.body).attributes
+    if not attributes.name.strip():
+        raise invalid("A list needs a name.", "/data/attributes/name")
+    with call.store.open() as now:
+        made = call.store.lists.create(attributes.name, attributes.opt_in_process, now)
+        document = {"data": resources.mailing_list(call, made)}
+    return answer(201, document)
+
+
+def get_lists(call: Call) -> Answer:
+    """GET /api/lists: ten a page at most."""
+    conditions = filters.parse(call.parameter("filter"), _LIST_FILTERS)
+    with call.store.open():
+        found = filters.keep(call.store.lists, conditions, getattr)
+        shown = pages.page(call, found, pages.LISTS, _LIST_ORDERS, "created")
+        data = [resources.mailing_list(call, one) for one in shown.items]
+    return answer(200, {"data": data, "links": shown.links})
+
+
+def get_list(call: Call) -> Answer:
+    """GET /api/lists/{id}."""
+    with call.store.open():
+        return answer(200, {"data": resources.mailing_list(call, _known(call))})
+
+
+def update_list(call: Call) -> Answer:
+    """PATCH /api/lists/{id}."""
+    data = decode_body(_patch, call.body)
+    if data.id != call.ids[0]:
+        raise invalid("The id in the body is not the one in the path.", "/data/id")
+    with call.store.open() as now:
+        one = _known(call)
+        one.name = data.attributes.name or one.name
+        one.opt_in_process = data.attributes.opt_in_process or one.opt_in_process
+        one.updated = now
+        document = {"data": resources.mailing_list(call, one)}
+    return answer(200, document)
+
+
+def delete_list(call: Call) -> Answer:
+    """DELETE /api/lists/{id}."""
+    with call.store.open():
+        call.store.lists.delete(_known(call).id)
+    return Answer(204)
+
+
+def add_members(call: Call) -> Answer:
+    """POST /api/lists/{id}/relationships/profiles: by profile id only; consent stays."""
+    ids = _member_ids(call)
+    with call.store.open() as now:
+        one = _known(call)
+        _refuse_strangers(call, ids)
+        for profile_id in ids:
+            one.add(profile_id, now)
+    return Answer(204, items=len(ids))
+
+
+def remove_members(call: Call) -> Answer:
+    """DELETE /api/lists/{id}/relationships/profiles: who is not on the list stays off."""
+    ids = _member_ids(call)
+    with call.store.open():
+        one = _known(call)
+        _refuse_strangers(call, ids)
+        for profile_id in ids:
+            one.members.pop(profile_id, None)
+    return Answer(204, items=len(ids))
+
+
+def get_members(call: Call) -> Answer:
+    """GET /api/lists/{id}/profiles."""
+    with call.store.open():
+        shown = _shown(call)
+        data = [resources.profile(call, one.profile, one.joined) for one in shown.items]
+    return answer(200, {"data": data, "links": shown.links})
+
+
+def get_member_ids(call: Call) -> Answer:
+    """GET /api/lists/{id}/relationships/profiles."""
+    with call.store.open():
+        shown = _shown(call)
+        data = [resources.reference("profile", one.profile.id) for one in shown.items]
+    return answer(200, {"data": data, "links": shown.links})
+
+
+def _shown(call: Call) -> pages.Page:
+    conditions = filters.parse(call.parameter("filter"), _MEMBER_FILTERS)
+    found = filters.keep(_candidates(call, conditions), conditions, _read_member)
+    return pages.page(call, found, pages.PROFILES, _MEMBER_ORDERS, "joined_group_at")
+
+
+def _candidates(call: Call, conditions: list[filters.Condition]) -> list[Member]:
+    members = _known(call).members
+    people = call.store.people
+    named = holders(call.store, conditions)
+    if named is not None:
+        return [Member(one, members[one.id]) for one in named if one.id in members]
+    pairs = ((people.get(profile_id), joined) for profile_id, joined in members.items())
+    return [Member(profile, joined) for profile, joined in pairs if profile]
+
+
+def _read_member(one: Member, field: str) -> Any:
+    if field == "joined_group_at":
+        return one.joined
+    return None if field == "push_token" else read_profile(one.profile, field)
+
+
+def _member_ids(call: Call) -> list[str]:
+    """The profile ids in the body, which holds nothing else."""
+    references = decode(_members, call.body).data
+    within(len(references), checks.MAX_MEMBERS, "profiles", "/data")
+    for index, one in enumerate(references):
+        if one.type != "profile":
+            raise invalid("Only profiles can be on a list.", f"/data/{index}/type")
+    return [one.id for one in references]
+
+
+def _refuse_strangers(call: Call, ids: list[str]) -> None:
+    """Refuse unknown profile ids. What Klaviyo does is unknown; 404 is expected."""
+    faults = [
+        Fault(f"A profile with id {profile_id} does not exist.", pointer=f"/data/{index}/id")
+        for index, profile_id in enumerate(ids)
+        if call.store.people.get(profile_id) is None
+    ]
+    if faults:
+        raise Refusal(404, *faults)
+
+
+def _known(call: Call) -> MailingList:
+    one = call.store.lists.get(call.ids[0])
+    if one is None:
+        raise not_found("list", call.ids[0])
+    return one
+
+
+_LIST_ORDERS: dict[str, pages.Reader] = {
+    "id": lambda one: (one.id, ""),
+    "name": lambda one: (one.name, one.id),
+    "created": lambda one: (one.created, one.id),
+    "updated": lambda one: (one.updated, one.id),
+}
+_MEMBER_ORDERS: dict[str, pages.Reader] = {
+    "joined_group_at": lambda one: (one.joined, one.profile.id)
+}

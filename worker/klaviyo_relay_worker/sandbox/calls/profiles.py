@@ -1,0 +1,173 @@
+"""Operations on single profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .. import bodies, checks, filters, pages, resources
+from ..decoding import decode_body, whole
+from ..errors import Beneath, Fault, Refusal, duplicate, invalid, not_found
+from ..exchange import Answer, Call, answer
+from ..people import Profile
+from ..store import Store
+
+_create = whole(bodies.ProfileCreate)
+_patch = whole(bodies.ProfilePatch)
+_import = whole(bodies.ProfileImport)
+
+_MARKETING = "subscriptions.email.marketing"
+_PROFILE_FILTERS: filters.Allowed = {
+    "id": filters.ANY,
+    "email": filters.ANY,
+    "phone_number": filters.ANY,
+    "external_id": filters.ANY,
+    "created": filters.STRICT_RANGE,
+    "updated": filters.STRICT_RANGE,
+    f"{_MARKETING}.suppression.reason": filters.ONE,
+    f"{_MARKETING}.suppression.timestamp": filters.RANGE,
+    f"{_MARKETING}.list_suppressions.reason": filters.ONE,
+    f"{_MARKETING}.list_suppressions.timestamp": filters.RANGE,
+    f"{_MARKETING}.list_suppressions.list_id": filters.ONE,
+}
+
+
+def import_profile(call: Call) -> Answer:
+    """POST /api/profile-import: 201 for a new profile, 200 for one that is changed."""
+    _refuse_large(call)
+    row = decode_body(_import, call.body)
+    with Beneath("/data"):
+        who, patch = checks.import_row(row, len(call.body), lenient_phone=False)
+    with call.store.open() as now:
+        profile, new = call.store.upsert(who, patch, now, clear_nulls=True)
+        document = {"data": resources.profile(call, profile)}
+    return answer(201 if new else 200, document)
+
+
+def create_profile(call: Call) -> Answer:
+    """POST /api/profiles: 201, or 409 when any of its identifiers is known."""
+    _refuse_large(call)
+    attributes = decode_body(_create, call.body).attributes
+    at = "/data/attributes"
+    who = checks.identifiers(attributes, None, at, lenient_phone=False)
+    patch = checks.patch(attributes, None, at)
+    with call.store.open() as now:
+        for kind in ("email", "phone_number", "external_id"):
+            value = getattr(who, kind)
+            if value and (holder := call.store.people.holder(kind, value)):
+                raise duplicate(holder.id, kind)
+        profile, _ = call.store.upsert(who, patch, now, clear_nulls=False)
+        document = {"data": resources.profile(call, profile)}
+    return answer(201, document)
+
+
+def update_profile(call: Call) -> Answer:
+    """PATCH /api/profiles/{id}: null clears, as with profile-import."""
+    _refuse_large(call)
+    data = decode_body(_patch, call.body)
+    if data.id != call.ids[0]:
+        raise invalid("The id in the body is not the one in the path.", "/data/id")
+    at = "/data/attributes"
+    who = checks.identifiers(data.attributes, data.id, at, lenient_phone=False)
+    patch = checks.patch(data.attributes, data.meta, at)
+    with call.store.open() as now:
+        if call.store.people.get(data.id) is None:
+            raise not_found("profile", data.id)
+        profile, _ = call.store.upsert(who, patch, now, clear_nulls=True)
+        document = {"data": resources.profile(call, profile)}
+    return answer(200, document)
+
+
+def get_profile(call: Call) -> Answer:
+    """GET /api/profiles/{id}."""
+    with call.store.open():
+        return answer(200, {"data": resources.profile(call, known(call))})
+
+
+def get_profiles(call: Call) -> Answer:
+    """GET /api/profiles."""
+    conditions = filters.parse(call.parameter("filter"), _PROFILE_FILTERS)
+    by_suppression = any("suppression" in one.field for one in conditions)
+    if by_suppression and call.parameter("sort"):  # observed: such a filter takes no sort
+        raise Refusal(400, Fault("A suppression filter cannot be sorted.", parameter="sort"))
+    with call.store.open():
+        found = filters.keep(_candidates(call.store, conditions), conditions, read_profile)
+        shown = pages.page(call, found, pages.PROFILES, _ORDERS, "created")
+        data = [resources.profile(call, one) for one in shown.items]
+    return answer(200, {"data": data, "links": shown.links})
+
+
+def get_profile_lists(call: Call) -> Answer:
+    """GET /api/profiles/{id}/lists."""
+    with call.store.open():
+        lists = call.store.lists.of(known(call).id)
+        data = [resources.mailing_list(call, one) for one in lists]
+    return answer(200, {"data": data, "links": pages.links(call, None)})
+
+
+def get_profile_list_ids(call: Call) -> Answer:
+    """GET /api/profiles/{id}/relationships/lists."""
+    with call.store.open():
+        lists = call.store.lists.of(known(call).id)
+        data = [resources.reference("list", one.id) for one in lists]
+    return answer(200, {"data": data, "links": pages.links(call, None)})
+
+
+def known(call: Call) -> Profile:
+    """The profile that the path names."""
+    profile = call.store.people.get(call.ids[0])
+    if profile is None:
+        raise not_found("profile", call.ids[0])
+    return profile
+
+
+def holders(store: Store, conditions: Sequence[filters.Condition]) -> list[Profile] | None:
+    """The profiles that an index finds for an identifier filter; None without such a filter."""
+    for condition in conditions:
+        if condition.field == "id":
+            named: Iterable[Profile | None] = map(store.people.get, condition.values)
+        elif condition.field in ("email", "phone_number"):
+            kind = condition.field
+            named = [store.people.holder(kind, value) for value in condition.values]
+        else:
+            continue
+        return list({one.id: one for one in named if one}.values())
+    return None
+
+
+def read_profile(one: Profile, field: str) -> Any:
+    """A field of a profile as filters compare it: times in epoch seconds."""
+    if field.startswith(_MARKETING):
+        return _read_suppression(one, field.removeprefix(f"{_MARKETING}."))
+    return getattr(one, field)
+
+
+def _candidates(store: Store, conditions: Sequence[filters.Condition]) -> Iterable[Profile]:
+    found = holders(store, conditions)
+    return list(store.people) if found is None else found
+
+
+def _read_suppression(one: Profile, field: str) -> list[Any]:
+    record = one.consent
+    if record is None:
+        return []
+    kind, _, member = field.partition(".")
+    suppressions = record.suppressions if kind == "suppression" else record.list_suppressions
+    if member == "timestamp":
+        return list(suppressions.values())
+    if kind == "list_suppressions" and member == "reason":
+        return ["UNSUBSCRIBE"] * len(suppressions)
+    return list(suppressions)
+
+
+def _refuse_large(call: Call) -> None:
+    if len(call.body) > checks.MAX_PROFILE_BYTES:
+        raise Refusal(413, Fault("A profile must not be larger than 100 KB."))
+
+
+_ORDERS: dict[str, pages.Reader] = {
+    "id": lambda one: (one.id, ""),
+    "email": lambda one: (one.email or "", one.id),
+    "created": lambda one: (one.created, one.id),
+    "updated": lambda one: (one.updated, one.id),
+}

@@ -1,0 +1,28 @@
+"""What can be turned while the sandbox runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The switches of one sandbox; times in seconds."""
+
+    limits: bool = True
+    repeats: Literal["discard", "refuse"] = "discard"
+    """A unique_id of an *earlier* request: taken and discarded, or (bulk only) a 400 for all."""
+    latency_seconds: float = 0.0
+    import_delay_seconds: float = 0.5
+    """From the creation of an import or suppression job to its completion."""
+
+    def __post_init__(self) -> None:
+        """Refuse times that cannot be waited."""
+        if self.latency_seconds < 0 or self.import_delay_seconds < 0:
+            raise ValueError("seconds must not be negative")
+
+
+def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    """`settings` with `changes` laid over; raises msgspec.ValidationError on a bad one."""
+    return msgspec.convert({**msgspec.structs.asdict(settings), **changes}, Settings)

@@ -1,0 +1,161 @@
+"""All that makes up one running sandbox, and the questions tests ask of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import consents
+from .faults import FaultSwitch
+from .ids import event_id
+from .journal import Entry, Journal
+from .ledger import Event
+from .limits import RateLimits
+from .people import Profile
+from .settings import Settings, changed
+from .store import Store
+from .times import Clock, iso
+
+_POLL_SECONDS = 0.05
+"""How often a waiter looks again while a job is due later; nothing wakes it for that."""
+
+
+class Minima(NamedTuple):
+    """What a waiter waits for: at least so many of each."""
+
+    events: int = 0
+    profiles: int = 0
+    requests: int = 0
+    members: Mapping[str, int] = {}
+    """By list id or name."""
+
+
+class State:
+    """Settings, store, limits, faults and journal of one sandbox."""
+
+    def __init__(self, settings: Settings, clock: Clock, seed: int) -> None:
+        """An empty account."""
+        self.settings = settings
+        self.store = Store(clock, seed)
+        self.limits = RateLimits(clock)
+        self.faults = FaultSwitch(seed)
+        self.journal = Journal()
+        self.stopping = threading.Event()
+
+    def configure(self, changes: dict[str, Any]) -> Settings:
+        """Change settings; raises msgspec.ValidationError on a bad one."""
+        self.settings = changed(self.settings, changes)
+        return self.settings
+
+    def reset(self) -> None:
+        """Forget data, faults, counts and the log; keep the settings."""
+        with self.store.changed:
+            self.store.clear()
+            self.limits.clear()
+            self.faults.set([])
+            self.journal.clear()
+
+    def note(self, entry: Entry) -> None:
+        """Log a request and wake those who wait for its effects."""
+        with self.store.changed:
+            self.journal.add(entry)
+            self.store.changed.notify_all()
+
+    def summary(self) -> dict[str, Any]:
+        """What is recorded and what was answered, in numbers."""
+        with self.store.open():
+            return {
+                "events": len(self.store.ledger),
+                "profiles": len(self.store.people),
+                "lists": {
+                    one.id: {"name": one.name, "members": len(one.members)}
+                    for one in self.store.lists
+                },
+                "requests": self.journal.counts(),
+                "throttled": self.journal.with_status("429"),
+                "refused": self.journal.with_status("400"),
+                **msgspec.structs.asdict(self.store.tally),
+            }
+
+    def wait(self, minima: Minima, timeout: float) -> tuple[bool, dict[str, Any]]:
+        """Wait until all minima hold, at most `timeout` seconds; say whether they do."""
+        deadline = time.monotonic() + timeout
+        with self.store.changed:
+            while not (met := self._met(minima)):
+                left = deadline - time.monotonic()
+                if left <= 0 or self.stopping.is_set():
+                    break
+                pause = min(left, _POLL_SECONDS) if self.store.jobs.waiting() else left
+                self.store.changed.wait(pause)
+        return met, self.summary()
+
+    def stop(self) -> None:
+        """Let everyone who waits or hangs go."""
+        self.stopping.set()
+        with self.store.changed:
+            self.store.changed.notify_all()
+
+    def events(self, offset: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+        """The recorded events in the order of recording."""
+        with self.store.open():
+            found = list(self.store.ledger)
+            metrics = {one.id: one.name for one in self.store.ledger.metrics()}
+        end = None if limit is None else offset + limit
+        return [_event(one, metrics[one.metric_id]) for one in found[offset:end]]
+
+    def profiles(self) -> list[dict[str, Any]]:
+        """All profiles with their consents and lists."""
+        with self.store.open():
+            lists = list(self.store.lists)
+            return [
+                _profile(one, [each.id for each in lists if one.id in each.members])
+                for one in self.store.people
+            ]
+
+    def _met(self, minima: Minima) -> bool:
+        with self.store.open():
+            lists = {name: self.store.lists.named(name) for name in minima.members}
+            return (
+                len(self.store.ledger) >= minima.events
+                and len(self.store.people) >= minima.profiles
+                and self.journal.total >= minima.requests
+                and all(
+                    one is not None and len(one.members) >= minima.members[name]
+                    for name, one in lists.items()
+                )
+            )
+
+
+def _event(one: Event, metric: str) -> dict[str, Any]:
+    return {
+        "id": event_id(one.number),
+        "profile_id": one.profile_id,
+        "metric": metric,
+        "time": one.time,
+        "datetime": iso(one.time),
+        "value": one.value,
+        "value_currency": one.currency,
+        "unique_id": one.unique_id,
+        "properties": msgspec.json.decode(one.properties),
+    }
+
+
+def _profile(one: Profile, list_ids: list[str]) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "email": one.email,
+        "phone_number": one.phone_number,
+        "external_id": one.external_id,
+        "anonymous_id": one.anonymous_id,
+        **one.attributes,
+        "location": dict(one.location),
+        "properties": dict(one.properties),
+        "created": iso(one.created),
+        "updated": iso(one.updated),
+        "subscriptions": consents.document(one.consent),
+        "lists": list_ids,
+    }

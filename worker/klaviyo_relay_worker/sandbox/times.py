@@ -1,0 +1,43 @@
+"""Instants: epoch seconds inside the sandbox, ISO 8601 text on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+"""Gives the present instant in epoch seconds; tests pass one that they turn by hand."""
+
+YEAR_SECONDS = 365 * 24 * 3600
+EARLIEST_EVENT = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
+"""Events must lie after 1990 (Klaviyo OpenAPI 2026-07-15, create_event `time`)."""
+
+
+def iso(instant: float) -> str:
+    """`instant` (epoch seconds) as Klaviyo prints it: whole seconds, UTC, with an offset."""
+    return datetime.fromtimestamp(int(instant), UTC).isoformat()
+
+
+def iso_or_none(instant: float | None) -> str | None:
+    """As `iso`, for an instant that may not have come yet."""
+    return None if instant is None else iso(instant)
+
+
+def instant(text: str) -> float | None:
+    """Epoch seconds of an extended ISO 8601 text; None when it is something else.
+
+    `fromisoformat` alone also reads digit runs such as 20261122, which nobody means as a
+    time; the dashes tell those apart. A text without an offset counts as UTC.
+    """
+    if text[4:5] != "-" or text[7:8] != "-":
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.timestamp()
+    except OverflowError:  # year 1 or 9999 with an offset
+        return None

@@ -1,0 +1,146 @@
+"""The worker's settings: one frozen object, from the environment or by hand. See docs/settings.md."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+
+from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay.keys import DEFAULT_NAMESPACE, Keys
+from klaviyo_relay.settings import (
+    DEFAULT_REDIS_URL,
+    PREFIX,
+    integer,
+    masked,
+    namespace,
+    number,
+    redis_url,
+)
+
+DEFAULT_API_URL = "https://a.klaviyo.com"
+# The revision whose OpenAPI document and SDK (klaviyo-api 24.0.0) every request is tested against.
+DEFAULT_API_REVISION = "2026-07-15"
+API_KEY = "KLAVIYO_API_KEY"
+_REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# A lease is renewed every second and lasts ten: a request must end before it does.
+REQUEST_SECONDS_MOST = 8.5
+
+
+class WorkerSettings(Struct, frozen=True, kw_only=True):
+    """How a worker delivers.
+
+    Attributes:
+        redis_url: the Redis that holds the lanes. Defaults to redis://127.0.0.1:6379/0.
+        celery_broker_url: Celery's broker. Defaults to `redis_url`.
+        namespace: prefix of all keys in Redis. Defaults to "kr".
+        api_keys: account -> private API key, from KLAVIYO_API_KEY (account "default") and
+            KLAVIYO_API_KEY_<ACCOUNT>.
+        api_url: Defaults to https://a.klaviyo.com.
+        api_revision: Defaults to 2026-07-15.
+        concurrency: threads of the worker, each delivering one lane. Defaults to 16.
+        request_seconds: total deadline of one request to Klaviyo, at most 8.5. Defaults to 8.
+        lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
+    """
+
+    redis_url: str = DEFAULT_REDIS_URL
+    celery_broker_url: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    api_keys: dict[str, str] = field(default_factory=dict)
+    api_url: str = DEFAULT_API_URL
+    api_revision: str = DEFAULT_API_REVISION
+    concurrency: int = 16
+    request_seconds: float = 8.0
+    lane_max_bytes: int = 1_000_000_000
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
+        """Settings from KLAVIYO_… variables; an empty one counts as unset.
+
+        Raises:
+            ConfigurationError: with every fault found.
+        """
+        faults: list[str] = []
+        values: dict[str, Any] = {}
+        for name, (variable, parse) in _VARIABLES.items():
+            if environ.get(variable):
+                values[name] = parse(name, environ[variable], faults)
+        values["api_keys"] = _api_keys(environ, faults)
+        if faults:
+            raise ConfigurationError(faults)
+        return cls(**values)
+
+    @property
+    def keys(self) -> Keys:
+        """The names of the keys in Redis."""
+        return Keys(self.namespace)
+
+    @property
+    def broker_url(self) -> str:
+        """Celery's broker."""
+        return self.celery_broker_url or self.redis_url
+
+    def __repr__(self) -> str:
+        """The settings with passwords and API keys left out."""
+        return (
+            f"WorkerSettings(redis_url={masked(self.redis_url)!r}, api_url={self.api_url!r},"
+            f" accounts={sorted(self.api_keys)!r})"
+        )
+
+
+def _api_keys(environ: Mapping[str, str], faults: list[str]) -> dict[str, str]:
+    found = {}
+    for variable, key in environ.items():
+        if not key or not (variable == API_KEY or variable.startswith(f"{API_KEY}_")):
+            continue
+        if key != key.strip() or not key.isascii() or not key.isprintable():
+            faults.append(f"{variable} has spaces or characters that no API key has")
+        found[variable[len(API_KEY) + 1 :].lower() or "default"] = key
+    return found
+
+
+def _api_url(name: str, text: str, faults: list[str]) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        faults.append(f"KLAVIYO_{name.upper()} must be a URL such as {DEFAULT_API_URL}")
+    elif url.scheme == "http" and url.hostname not in _LOOPBACK:
+        faults.append(
+            f"KLAVIYO_{name.upper()} must use https: the API key would travel in the clear"
+        )
+    return text
+
+
+def _api_revision(name: str, text: str, faults: list[str]) -> str:
+    if not _REVISION.fullmatch(text):
+        faults.append(f"KLAVIYO_{name.upper()} must be a date such as {DEFAULT_API_REVISION}")
+    return text
+
+
+def _request_seconds(name: str, text: str, faults: list[str]) -> float:
+    seconds = number(name, text, faults)
+    if not 0.5 <= seconds <= REQUEST_SECONDS_MOST:
+        faults.append(f"{PREFIX}{name.upper()} must be between 0.5 and {REQUEST_SECONDS_MOST}")
+    return seconds
+
+
+def _broker_url(name: str, text: str, faults: list[str]) -> str:
+    if not urlsplit(text).scheme:
+        faults.append(f"{PREFIX}{name.upper()} must be a URL such as {DEFAULT_REDIS_URL}")
+    return text
+
+
+_VARIABLES: dict[str, Any] = {
+    "redis_url": (f"{PREFIX}REDIS_URL", redis_url),
+    "celery_broker_url": (f"{PREFIX}CELERY_BROKER_URL", _broker_url),
+    "namespace": (f"{PREFIX}NAMESPACE", namespace),
+    "api_url": ("KLAVIYO_API_URL", _api_url),
+    "api_revision": ("KLAVIYO_API_REVISION", _api_revision),
+    "concurrency": (f"{PREFIX}CONCURRENCY", integer),
+    "request_seconds": (f"{PREFIX}REQUEST_SECONDS", _request_seconds),
+    "lane_max_bytes": (f"{PREFIX}LANE_MAX_BYTES", integer),
+}

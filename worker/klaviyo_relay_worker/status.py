@@ -1,0 +1,133 @@
+"""Status: what is where, counted, so that anyone can check that nothing is lost.
+
+    accepted = delivered + dead + dropped + discarded + backlog + parked + following + lost
+
+Each lane is read in one step, so its numbers belong to one instant. `lost` is what the equation
+leaves over; it must be 0.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+from redis import Redis
+
+from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay.settings import Settings
+from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
+
+# From this many outages in a row on, the lane's breaker counts as open while it waits.
+BREAKER_OPENS_AT = 3
+
+
+class Status:
+    """Reads the lanes of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "status"))
+
+    def lanes(self) -> list[str]:
+        """The names of all lanes that ever had a command."""
+        names: Any = self._redis.smembers(self._keys.register)
+        return sorted(name.decode() for name in names)
+
+    def report(self) -> dict[str, Any]:
+        """Accounts, lanes and `lost`, as `klaviyo-relay status --json` prints them."""
+        accounts: dict[str, Any] = {}
+        for name in self.lanes():
+            account, lane = split(name)
+            accounts.setdefault(account, {"lanes": {}})["lanes"][lane] = self._lane(account, lane)
+        lost = sum(lane["lost"] for one in accounts.values() for lane in one["lanes"].values())
+        return {"accounts": accounts, "lost": lost}
+
+    def _lane(self, account: str, lane: str) -> dict[str, Any]:
+        keys = self._keys.lane(account, lane)
+        backlog, pairs, parked, dead, first, soonest, state, has_planner = self._read(
+            keys=[
+                keys.stream,
+                keys.counts,
+                keys.parked,
+                keys.dead,
+                keys.due,
+                keys.state,
+                keys.lease,
+            ]
+        )
+        counts = {k.decode(): int(v) for k, v in _pairs(pairs).items()}
+        waiting = {k.decode(): v.decode() for k, v in _pairs(state).items()}
+        by_rule = {k[8:]: n for k, n in counts.items() if k.startswith("dropped:")}
+        report = {
+            "accepted": counts.get("accepted", 0),
+            "delivered": counts.get("delivered", 0),
+            "dead": dead,
+            "dropped": sum(by_rule.values()),
+            "discarded": counts.get("discarded", 0),
+            "backlog": backlog,
+            "parked": parked,
+            "following": counts.get("following", 0),
+            "oldest_seconds": _age(first),
+            "breaker": _breaker(waiting),
+            "paused": self._is_paused(account, waiting),
+            "dropped_by_rule": by_rule,
+            "waits_for": _waits_for(waiting),
+            "in_delivery": bool(has_planner),
+        }
+        places = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
+        report["lost"] = report["accepted"] - sum(report[place] for place in places)
+        return report
+
+    def _is_paused(self, account: str, state: dict[str, str]) -> bool:
+        stored: Any = self._redis.hget(self._keys.account(account), "until")
+        return "paused" in state or float(stored or 0) > time.time()
+
+
+def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str, int]:
+    """Commands on this machine's disk that Redis has not got, and files whose process is dead.
+
+    Args:
+        entrance: tells how far each file is shipped; without one every row counts.
+    """
+    pending = orphans = 0
+    for path in spool_paths(settings.spool_directory, settings.digest):
+        lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+        try:
+            orphan = Orphan(path, lock)
+        except sqlite3.DatabaseError:
+            if lock is not None:
+                lock.release()
+            orphans += 1
+            continue
+        left = 0
+        for lane, newest in orphan.spool.lanes().items():
+            mark = entrance.mark(lane, orphan.spool.source) if entrance else 0
+            left += orphan.spool.count(lane, mark, newest)
+        orphans += orphan.is_dead and left > 0
+        pending += left
+        orphan.close()
+    return {"pending": pending, "orphans": orphans}
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _age(first: bytes) -> float:
+    """Age of the oldest entry, in seconds, by the time in its id."""
+    if not first:
+        return 0.0
+    return round(max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000), 1)
+
+
+def _breaker(state: dict[str, str]) -> str:
+    if int(state.get("failures", 0)) < BREAKER_OPENS_AT:
+        return "closed"
+    return "open" if float(state.get("until", 0)) > time.time() else "half-open"
+
+
+def _waits_for(state: dict[str, str]) -> str:
+    return state.get("reason", "") if float(state.get("until", 0)) > time.time() else ""

@@ -1,0 +1,136 @@
+"""The Celery tasks: `deliver`, and the verbs as a door for whoever speaks Celery.
+
+A Celery message is only ever a wake-up call or a command on its way into a lane; the lane is the truth.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Protocol
+
+import msgspec
+import tenacity
+from celery import Celery, Task
+from celery.exceptions import Reject
+from redis.exceptions import RedisError
+
+from klaviyo_relay import validation
+from klaviyo_relay.commands import VERBS, Command
+from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.errors import BackpressureError, InvalidCommandError
+from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay.producer import DEFAULT_ACCOUNT, commands_of
+from klaviyo_relay_worker import dead_letters
+from klaviyo_relay_worker.planner import Planner
+
+logger = logging.getLogger("klaviyo_relay_worker.tasks")
+
+VERBS_QUEUE = "klaviyo"
+DELIVER_QUEUE = "klaviyo.deliver"
+# An invalid command whose verb is unknown has no lane of its own; it is buried here.
+_LANE_OF_UNKNOWN = "events"
+_WAIT_MOST_SECONDS = 5.0
+
+
+class Office(Protocol):
+    """What the tasks need; made by the composition root."""
+
+    @property
+    def planner(self) -> Planner:
+        """Delivers."""
+
+    @property
+    def entrance(self) -> LaneEntrance:
+        """The way into the lanes."""
+
+    doorbell: Any
+
+
+def register(app: Celery, office: Office) -> None:
+    """Put all tasks into a Celery app."""
+
+    @app.task(name="klaviyo_relay.deliver", queue=DELIVER_QUEUE, ignore_result=True)  # type: ignore[untyped-decorator]
+    def deliver(account: str, lane: str) -> None:
+        """One turn at a lane; rings again where more is to be done."""
+        _deliver(office, account, lane)
+
+    for verb in VERBS:
+        _register_verb(app, office, verb)
+
+
+def _deliver(office: Office, account: str, lane: str) -> None:
+    name = f"{account}:{lane}"
+    try:
+        if office.doorbell is not None:
+            office.doorbell.answered(name)
+        if office.planner.deliver(account, lane) and office.doorbell is not None:
+            office.doorbell.ring(name)
+    except RedisError as error:
+        logger.warning("cannot deliver %s while Redis is away: %s", name, error)
+
+
+def _register_verb(app: Celery, office: Office, verb: str) -> None:
+    @app.task(
+        name=f"klaviyo_relay.{verb}",
+        bind=True,
+        queue=VERBS_QUEUE,
+        ignore_result=True,
+        acks_late=True,
+        reject_on_worker_lost=True,
+    )  # type: ignore[untyped-decorator]
+    def command(self: Task, *arguments: Any, **keywords: Any) -> None:
+        _enter(office, verb, self.request.id or new_id(), arguments, keywords)
+
+
+def _enter(
+    office: Office, verb: str, identity: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
+    """Validate, then the lane; an invalid one becomes a dead letter, for its caller is gone."""
+    account = keywords.pop("account", DEFAULT_ACCOUNT)
+    try:
+        if arguments:
+            raise InvalidCommandError("arguments", "must be given by name")
+        validation.account("account", account)
+        commands = commands_of(verb, keywords)
+        messages = _messages(commands, account, identity)
+    except InvalidCommandError as error:
+        _patiently(_bury, office.entrance, verb, identity, keywords, str(error))
+        return
+    for number, (lane, message) in enumerate(messages, 1):
+        _patiently(office.entrance.ship, lane, f"task-{identity}", [(number, message)])
+
+
+def _messages(commands: list[Command], account: str, identity: str) -> list[tuple[str, bytes]]:
+    """The last command bears the task's id; one before it (a profile's attributes) one of its own."""
+    found = []
+    at = time.time_ns() // 1_000_000
+    for command in commands:
+        own = identity if command is commands[-1] else new_id()
+        envelope = Envelope(id=own, account=account, at=at, command=command)  # type: ignore[arg-type]
+        found.append((f"{account}:{lane_of(command)}", encode(envelope)))
+    return found
+
+
+def _bury(
+    entrance: LaneEntrance, verb: str, identity: str, keywords: dict[str, Any], why: str
+) -> None:
+    lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
+    text = msgspec.json.encode(keywords, enc_hook=repr).decode()
+    name = f"{DEFAULT_ACCOUNT}:{lane}"
+    letter = dead_letters.invalid(name, identity, verb, text, why)
+    entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
+
+
+def _patiently(do: Any, *arguments: Any) -> None:
+    """Wait for a Redis that is away or full; the message stays unacknowledged meanwhile."""
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((RedisError, OSError, BackpressureError)),
+        wait=tenacity.wait_random_exponential(0.1, _WAIT_MOST_SECONDS),
+        stop=tenacity.stop_after_delay(60.0),
+    )
+    try:
+        waiting(do, *arguments)
+    except tenacity.RetryError as error:
+        logger.warning("a command goes back to the broker: %s", error.last_attempt.exception())
+        raise Reject(requeue=True) from error
