@@ -12,7 +12,6 @@ import msgspec
 
 from .errors import plain
 from .exchange import Answer, Request, answer
-from .faults import rules_from
 from .state import Minima, State
 
 PREFIX = "/sandbox/"
@@ -81,9 +80,7 @@ class Control:
         return answer(200, self._state.faults.rules())
 
     def _set_faults(self, request: Request) -> Answer:
-        rules = rules_from(msgspec.json.decode(request.body))
-        self._state.faults.set(rules)
-        return answer(200, rules)
+        return answer(200, self._state.set_faults(msgspec.json.decode(request.body)))
 
     def _clear_faults(self, _: Request) -> Answer:
         self._state.faults.set([])

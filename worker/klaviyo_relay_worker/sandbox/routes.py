@@ -107,6 +107,9 @@ OPERATIONS = (
 )
 
 
+ENDPOINTS = frozenset(operation.endpoint for operation in OPERATIONS)
+
+
 class Route(NamedTuple):
     """An operation and the ids in its path."""
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from .faults import rules_from
 from .server import SandboxServer
 from .settings import Settings
 from .state import Minima, State
@@ -134,7 +133,7 @@ class Sandbox:
 
     def set_faults(self, rules: Iterable[Mapping[str, Any]]) -> None:
         """Put these fault rules in the place of all before (see `faults.Rule`)."""
-        self._state.faults.set(rules_from([dict(rule) for rule in rules]))
+        self._state.set_faults([dict(rule) for rule in rules])
 
     def clear_faults(self) -> None:
         """Answer properly again."""

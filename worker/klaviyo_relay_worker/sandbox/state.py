@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import consents
-from .faults import FaultSwitch
+from .faults import FaultSwitch, Rule, rules_from
 from .ids import event_id
 from .journal import Entry, Journal
 from .ledger import Event
 from .limits import RateLimits
 from .people import Profile
+from .routes import ENDPOINTS
 from .settings import Settings, changed
 from .store import Store
 from .times import Clock, iso
@@ -50,6 +51,15 @@ class State:
         """Change settings; raises msgspec.ValidationError on a bad one."""
         self.settings = changed(self.settings, changes)
         return self.settings
+
+    def set_faults(self, given: Any) -> list[Rule]:
+        """Put rules in force; raises ValueError or msgspec.ValidationError on a bad one."""
+        rules = rules_from(given)
+        for rule in rules:
+            if rule.endpoint != "*" and rule.endpoint not in ENDPOINTS:
+                raise ValueError(f"there is no endpoint {rule.endpoint!r}")
+        self.faults.set(rules)
+        return rules
 
     def reset(self) -> None:
         """Forget data, faults, counts and the log; keep the settings."""

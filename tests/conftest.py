@@ -1,0 +1,76 @@
+"""Fixtures for all tests: a real server for the lanes, a sandbox, clean environments.
+
+Nothing here needs a service that happens to run, a fixed port or the network. Hypothesis is
+derandomised, so a failing example fails again; it prints the example.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from redis import Redis
+
+from klaviyo_relay import Settings
+from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.sandbox import Sandbox
+
+settings.register_profile(
+    "deterministic",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("deterministic")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No KLAVIYO_… variable of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("KLAVIYO_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def private_redis() -> Iterator[PrivateRedis]:
+    """One real server for the session."""
+    with PrivateRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(private_redis: PrivateRedis) -> Iterator[str]:
+    """The URL of an empty real server."""
+    client = connect(private_redis.url)
+    client.flushall()
+    yield private_redis.url
+    client.close()
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of it."""
+    client = connect(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def relay_settings(redis_url: str, tmp_path: Path) -> Settings:
+    """A producer's settings with a spool of its own."""
+    return Settings(redis_url=redis_url, spool_dir=tmp_path / "spool")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A stand-in for Klaviyo without rate limits, whose import jobs end at once."""
+    with Sandbox(limits=False, import_delay_seconds=0.0) as started:
+        yield started
