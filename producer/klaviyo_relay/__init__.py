@@ -4,8 +4,9 @@
 
     klaviyo.track("Placed Order", email="ada@lovelace.dev", value=23.99, value_currency="USD")
 
-Each verb stores a command on this machine's disk and returns its id; a background thread ships it to
-Redis, and Celery workers deliver it to Klaviyo. `Producer` does the same with settings of your own.
+Each verb stores a command on this machine's disk and returns its id; a background thread ships it
+to Redis, and Celery workers deliver it to Klaviyo. `Producer` does the same with settings of
+your own.
 """
 
 from __future__ import annotations

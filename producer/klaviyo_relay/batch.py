@@ -34,7 +34,7 @@ class Enqueued(NamedTuple):
 class _Chunk:
     """Consecutive commands of a load, by lane, each with its offset."""
 
-    def __init__(self, account: str, bulk: bool) -> None:
+    def __init__(self, account: str, *, bulk: bool) -> None:
         self._account = account
         self._bulk = bulk
         self.lanes: dict[str, list[tuple[int, bytes]]] = {}
@@ -63,7 +63,7 @@ def enqueue_many(
     given = 0
     try:
         while numbered := _next_commands(remaining):
-            chunk = _Chunk(account, bulk)
+            chunk = _Chunk(account, bulk=bulk)
             for offset, command in numbered.commands:
                 chunk.add(offset, command)
             for lane, pairs in chunk.lanes.items():
@@ -85,9 +85,10 @@ def _next_commands(remaining: Iterable[tuple[int, Command]]) -> _Read | None:
     """The next chunk; what the caller's iterable raises comes after the commands before it."""
     found: list[tuple[int, Command]] = []
     try:
+        # One by one: `extend` would lose what came before an error.
         for pair in islice(remaining, CHUNK_COMMANDS):
-            found.append(pair)
-    except Exception as error:  # the caller's own, handed back to him unchanged
+            found.append(pair)  # noqa: PERF402
+    except Exception as error:  # noqa: BLE001 - the caller's own, raised again once the rest is safe
         return _Read(found, error)
     return _Read(found, None) if found else None
 

@@ -63,7 +63,12 @@ TRACK_ONCE_ID = "once"
 
 
 class Command(
-    Struct, frozen=True, kw_only=True, tag_field="verb", omit_defaults=True, forbid_unknown_fields=True
+    Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="verb",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
 ):
     """What all commands share.
 
@@ -101,7 +106,9 @@ class Command(
 
     def __repr__(self) -> str:
         """The kind and the names of its fields; values are private."""
-        given = ", ".join(name for name in self.__struct_fields__ if getattr(self, name) is not None)
+        given = ", ".join(
+            name for name in self.__struct_fields__ if getattr(self, name) is not None
+        )
         return f"<{type(self).__name__} with {given}>"
 
 
@@ -283,7 +290,8 @@ class Subscribe(_Consent, frozen=True, kw_only=True, tag="subscribe"):
     """Record a person's consent to marketing.
 
     Attributes:
-        list_id, list_name: the list to subscribe to. Without one the account's default opt-in applies.
+        list_id, list_name: the list to subscribe to. Without one the account's default opt-in
+            applies.
         channels: "email", "sms". Default: one for each identifier given.
         consented_at: when the consent was given, if it was not now: a past time. Klaviyo then takes
             it as a historical import, without double opt-in and without setting off flows.

@@ -34,7 +34,16 @@ SCHEMA_VERSION = 1
 BULK_SUFFIX = ":bulk"
 # Lanes that have a low-priority twin for batch loads; consent and privacy never wait behind one.
 LANES_WITH_BULK = ("events", "profiles", "lists")
-LANES = ("consent", "privacy", "events", "profiles", "lists", "events:bulk", "profiles:bulk", "lists:bulk")
+LANES = (
+    "consent",
+    "privacy",
+    "events",
+    "profiles",
+    "lists",
+    "events:bulk",
+    "profiles:bulk",
+    "lists:bulk",
+)
 
 AnyCommand = (
     Track

@@ -5,7 +5,7 @@
     ├── ConfigurationError    (also ValueError)  the settings: names every fault at once
     ├── SpoolError                               the disk under the spool directory
     │   └── SpoolFullError                       full or read-only, and Redis did not take it either
-    └── RedisUnavailableError                    only where Redis is in the call: enqueue_many, flush
+    └── RedisUnavailableError                    only where Redis is in the call: enqueue_many
         └── BackpressureError                    Redis answers, but is filled up to the watermark
 
 The network never makes ``track()`` or any other verb raise: see ``RedisUnavailableError``.

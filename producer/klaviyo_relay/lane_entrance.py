@@ -96,7 +96,7 @@ class LaneEntrance:
         """
         now = time.monotonic()
         if self._survey is None or now - self._surveyed_at > _SURVEY_SECONDS:
-            info: dict[str, Any] = self._redis.info("server", "memory", "replication")  # type: ignore[assignment]
+            info: dict[str, Any] = self._redis.info("server", "memory", "replication")
             most = int(info.get("maxmemory", 0))
             incarnation = f"{info['run_id']}/{info['master_replid']}"
             if self._survey and self._survey.incarnation != incarnation:
@@ -124,10 +124,20 @@ class LaneEntrance:
         """
         keys = self._keys.lane(*split(lane))
         self.register(lane)
-        arguments: list[Any] = [source, self._keys.doorbell, lane, self._lane_max_bytes, left_at]
-        for pair in numbered:
-            arguments += pair
-        added, mark = self._ship(keys=[keys.stream, keys.marks, keys.counts], args=arguments)
+        index = "".join([f"{number}:{len(message)}," for number, message in numbered])
+        messages = b"".join([message for _, message in numbered])
+        added, mark = self._ship(
+            keys=[keys.stream, keys.marks, keys.counts],
+            args=[
+                source,
+                self._keys.doorbell,
+                lane,
+                self._lane_max_bytes,
+                left_at,
+                index,
+                messages,
+            ],
+        )
         if added == _FULL:
             raise BackpressureError(f"the lane {lane} holds as many bytes as it may")
         if added == _FELL_BACK:

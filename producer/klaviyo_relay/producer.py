@@ -413,7 +413,8 @@ class Producer:
 
         Raises:
             InvalidCommandError: a command in the iterable; those before it are in Redis.
-            RedisUnavailableError, BackpressureError: after `timeout`; `accepted` says how far it came.
+            RedisUnavailableError, BackpressureError: after `timeout`; `accepted` says how far it
+                came.
         """
         from klaviyo_relay.batch import enqueue_many
 
@@ -505,7 +506,9 @@ def _identify_of(who: Mapping[str, str | None], profile: Mapping[str, Any]) -> I
     """The identify that carries `track(profile=…)`."""
     known = {name: value for name, value in who.items() if value is not None}
     if not known:
-        raise InvalidCommandError("profile", "needs an email, phone_number, external_id or profile_id")
+        raise InvalidCommandError(
+            "profile", "needs an email, phone_number, external_id or profile_id"
+        )
     for name in profile:
         if name in known:
             raise InvalidCommandError(f"profile.{name}", "is given beside profile already")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         redis_url: the Redis (7 or later) or Valkey (7.2 or later) that holds the lanes.
             Defaults to redis://127.0.0.1:6379/0.
         spool_dir: directory of the spool files; it must be on a local disk that survives a restart.
-            Defaults to $XDG_STATE_HOME/klaviyo-relay/spool, else ~/.local/state/klaviyo-relay/spool.
+            Defaults to $XDG_STATE_HOME/klaviyo-relay/spool, or that under ~/.local/state.
         namespace: prefix of all keys in Redis. Defaults to "kr".
         durability: "normal" survives the death of the process; "full" also syncs the disk at each
             commit and survives a power cut. Defaults to "normal"; unsubscribe and delete_profile
@@ -64,7 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             if environ.get(PREFIX + name.upper())
         }
         faults: list[str] = []
-        values = {name: _PARSERS[name](name, text, faults) for name, text in given.items()}
+        values: dict[str, Any] = {
+            name: _PARSERS[name](name, text, faults) for name, text in given.items()
+        }
         if faults:
             raise ConfigurationError(faults)
         return cls(**values)
@@ -93,7 +95,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """The settings without the password in the URL."""
         return (
-            f"Settings(redis_url={masked(self.redis_url)!r}, spool_dir={str(self.spool_directory)!r},"
+            f"Settings(redis_url={masked(self.redis_url)!r},"
+            f" spool_dir={str(self.spool_directory)!r},"
             f" namespace={self.namespace!r}, durability={self.durability!r})"
         )
 

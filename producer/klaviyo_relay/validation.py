@@ -32,7 +32,9 @@ PROFILE_MAX_BYTES = 100_000
 EARLIEST_TIME = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST_TIME_AHEAD = timedelta(days=365)
 
-_EMAIL = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x20\x7f]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]")
+_EMAIL = re.compile(
+    r"[^\s@,;:<>()\[\]\\\"\x00-\x20\x7f]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]"
+)
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _LIST_ID = re.compile(r"[A-Za-z0-9]{6}")
@@ -172,12 +174,14 @@ def properties(field: str, value: object) -> dict[str, Any]:
 
 
 def location(field: str, value: object) -> dict[str, Any]:
-    """A location: address1, address2, city, country, latitude, longitude, region, zip, …"""
+    """A location; its members are those of Klaviyo's profile location."""
     members = properties(field, value)
     for name, member in members.items():
         if name not in LOCATION_FIELDS:
             known = ", ".join(sorted(LOCATION_FIELDS))
-            raise InvalidCommandError(f"{field}.{printable(name)}", f"is unknown; known are {known}")
+            raise InvalidCommandError(
+                f"{field}.{printable(name)}", f"is unknown; known are {known}"
+            )
         if type(member) not in (str, int, float, type(None)):
             raise InvalidCommandError(f"{field}.{name}", "must be a string or a number")
     return members
@@ -213,15 +217,15 @@ def _encodable(field: str, value: str) -> str:
     return value
 
 
-class _Fault(Exception):
-    """A rule that a nested value breaks; the path grows on the way up, so good values pay nothing."""
+class _FaultError(Exception):
+    """A rule that a nested value breaks. The path grows on the way up: good values pay nothing."""
 
     def __init__(self, rule: str) -> None:
         super().__init__(rule)
         self.rule = rule
         self.path = ""
 
-    def below(self, step: str) -> _Fault:
+    def below(self, step: str) -> _FaultError:
         self.path = step + self.path
         return self
 
@@ -229,17 +233,17 @@ class _Fault(Exception):
 def _nested(field: str, value: Mapping[Any, Any]) -> dict[str, Any]:
     try:
         return _object(value, NESTING_MAX)
-    except _Fault as fault:
+    except _FaultError as fault:
         raise InvalidCommandError(field + fault.path, fault.rule) from None
 
 
 def _object(value: Mapping[Any, Any], levels: int) -> dict[str, Any]:
     if levels <= 0:
-        raise _Fault(f"is nested deeper than {NESTING_MAX} levels")
+        raise _FaultError(f"is nested deeper than {NESTING_MAX} levels")
     found: dict[str, Any] = {}
     for key, member in value.items():
         if type(key) is not str:
-            raise _Fault(f"has a key of type {type(key).__name__}; use strings")
+            raise _FaultError(f"has a key of type {type(key).__name__}; use strings")
         try:
             if not key.isascii():
                 _string(key, levels)
@@ -248,7 +252,7 @@ def _object(value: Mapping[Any, Any], levels: int) -> dict[str, Any]:
                 found[key] = member
             else:
                 found[key] = _value(member, levels)
-        except _Fault as fault:
+        except _FaultError as fault:
             raise fault.below(f".{printable(key)}") from None
     return found
 
@@ -261,7 +265,7 @@ def _value(value: Any, levels: int) -> Any:
         return _object(value, levels - 1)
     if isinstance(value, (list, tuple)):
         return _array(value, levels - 1)
-    raise _Fault(
+    raise _FaultError(
         f"is a {type(value).__name__}, which JSON cannot carry; use str, int, float, bool, None,"
         " dict, list, datetime, date, Decimal or UUID"
     )
@@ -277,14 +281,14 @@ def _inner_array(value: list[Any] | tuple[Any, ...], levels: int) -> list[Any]:
 
 def _array(value: list[Any] | tuple[Any, ...], levels: int) -> list[Any]:
     if levels <= 0:
-        raise _Fault(f"is nested deeper than {NESTING_MAX} levels")
+        raise _FaultError(f"is nested deeper than {NESTING_MAX} levels")
     if len(value) > ARRAY_MAX_ITEMS:
-        raise _Fault(f"must have at most {ARRAY_MAX_ITEMS} items, has {len(value)}")
+        raise _FaultError(f"must have at most {ARRAY_MAX_ITEMS} items, has {len(value)}")
     found = []
     for item in value:
         try:
             found.append(_value(item, levels))
-        except _Fault as fault:
+        except _FaultError as fault:
             raise fault.below(f"[{len(found)}]") from None
     return found
 
@@ -294,21 +298,21 @@ def _string(value: str, _levels: int) -> str:
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            raise _Fault(_SURROGATE) from None
+            raise _FaultError(_SURROGATE) from None
         if size > STRING_MAX_BYTES:
-            raise _Fault(f"must have at most {STRING_MAX_BYTES} bytes, has {size}")
+            raise _FaultError(f"must have at most {STRING_MAX_BYTES} bytes, has {size}")
     return value
 
 
 def _integer(value: int, _levels: int) -> int:
     if not _INT_MIN <= value <= _INT_MAX:
-        raise _Fault(_NUMBER)
+        raise _FaultError(_NUMBER)
     return value
 
 
 def _finite(value: float | Decimal, _levels: int) -> float:
     if not math.isfinite(value):
-        raise _Fault(_NUMBER)
+        raise _FaultError(_NUMBER)
     return float(value)
 
 

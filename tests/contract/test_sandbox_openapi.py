@@ -7,7 +7,6 @@ null where the document says string, and errors carry more members than it decla
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +64,7 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def exchanges(api: Any, sandbox: Sandbox, clock: Any, make: Any) -> Iterator[list[Exchange]]:
+def exchanges(api: Any, sandbox: Sandbox, clock: Any, make: Any) -> list[Exchange]:
     """Every exchange of a tour, noted as it happens."""
     noted: list[Exchange] = []
 
@@ -81,7 +80,7 @@ def exchanges(api: Any, sandbox: Sandbox, clock: Any, make: Any) -> Iterator[lis
     api.session.hooks["response"].append(note)
     tour(api, make, clock)
     assert sandbox.summary()["events"] == 2
-    yield noted
+    return noted
 
 
 def tour(api: Any, make: Any, clock: Any) -> None:

@@ -50,12 +50,10 @@ def connection(api: Any) -> Iterator[http.client.HTTPConnection]:
         made.close()
 
 
-def exchange(
-    kept: http.client.HTTPConnection, api: Any, body: bytes, **headers: str
-) -> tuple[int, bytes]:
+def exchange(kept: http.client.HTTPConnection, api: Any, body: bytes) -> tuple[int, bytes]:
     """Post to /api/events on a given connection; status and body of the answer."""
     known = {str(name): str(value) for name, value in api.session.headers.items()}
-    kept.request("POST", "/api/events", body, {**known, **headers})
+    kept.request("POST", "/api/events", body, known)
     answer = kept.getresponse()
     return answer.status, answer.read()
 
@@ -131,11 +129,14 @@ def test_what_is_no_http_is_refused(api: Any) -> None:
             assert (answer.status, answer.getheader("Connection")) == (status, "close")
 
 
-def test_a_client_that_awaits_a_hundred_gets_it(api: Any, make: Any) -> None:
+def test_a_client_that_awaits_a_hundred_gets_it(api: Any) -> None:
     """As curl does before it sends a large body."""
     with connection(api) as kept:
-        body = json.dumps(make.event()).encode()
-        assert exchange(kept, api, body, Expect="100-continue")[0] == 202
+        head = "GET /api/lists HTTP/1.1\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        kept.sock.sendall(head.encode())
+        assert kept.sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        kept.sock.sendall(b"x")
+        assert kept.sock.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_accepted_events_have_an_empty_answer(api: Any, make: Any) -> None:
@@ -184,6 +185,19 @@ def test_an_event_beyond_the_limits_is_refused(
 ) -> None:
     """Times, names, values and properties have limits, and the pointer names the culprit."""
     assert api.pointers("/api/events", make.event(**change)) == ["/data/attributes" + pointer]
+
+
+def test_text_that_cannot_be_decoded_is_refused(api: Any, make: Any) -> None:
+    """Half a character, another encoding, and objects beyond what a parser can follow."""
+    assert api.pointers("/api/events", make.event(properties={"half": "\ud800"})) == [""]
+    latin = json.dumps(make.event(properties={"city": "Köln"}), ensure_ascii=False)
+    answer = api.call("POST", "/api/events", data=latin.encode("latin-1"))
+    pointer = answer.json()["errors"][0]["source"]["pointer"]
+    assert (answer.status_code, pointer) == (400, "/data/attributes/properties")
+    assert api.call("POST", "/api/events", data=latin.encode()).status_code == 202
+    deep = json.dumps({"data": make.profile(email="ada@shop.io", properties="DEEP")})
+    body = deep.replace('"DEEP"', '{"a":' * 5000 + "1" + "}" * 5000)
+    assert api.call("POST", "/api/profile-import", data=body).status_code == 400
 
 
 def test_an_event_at_the_limits_is_taken(api: Any, make: Any, sandbox: Sandbox) -> None:
@@ -1059,8 +1073,11 @@ def test_a_status_fault_hits_as_often_as_told(api: Any, make: Any, sandbox: Sand
 def test_a_reset_loses_the_request(api: Any, make: Any, sandbox: Sandbox) -> None:
     """The connection breaks and nothing is processed."""
     sandbox.set_faults([{"action": "reset", "times": 1}])
-    with connection(api) as kept, pytest.raises(ConnectionResetError):
-        exchange(kept, api, json.dumps(make.event()).encode())
+    with connection(api) as kept:
+        known = {str(name): str(value) for name, value in api.session.headers.items()}
+        kept.request("POST", "/api/events", json.dumps(make.event()), known)
+        with pytest.raises(ConnectionResetError):
+            kept.sock.recv(1)
     assert sandbox.summary()["events"] == 0
     assert sandbox.summary()["requests"] == {"POST /api/events": {"reset": 1}}
 

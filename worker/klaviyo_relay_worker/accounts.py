@@ -18,6 +18,8 @@ from klaviyo_relay_worker.settings import WorkerSettings
 
 logger = logging.getLogger("klaviyo_relay_worker.accounts")
 
+COMPLAIN_EVERY_SECONDS = 60.0
+
 
 class Accounts:
     """All accounts of this worker.
@@ -85,7 +87,8 @@ class Accounts:
 
     def _complain(self, account: str, what: str) -> None:
         """Loudly, but not more than once a minute."""
-        if time.monotonic() - self._complained_at.get(account, -60.0) >= 60.0:
+        last = self._complained_at.get(account)
+        if last is None or time.monotonic() - last >= COMPLAIN_EVERY_SECONDS:
             self._complained_at[account] = time.monotonic()
             logger.error("account %s: %s", account, what)
 

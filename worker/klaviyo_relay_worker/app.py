@@ -107,7 +107,7 @@ class _Office(Office):
         return self._entrance
 
 
-class _DoorbellStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class _DoorbellStep(bootsteps.StartStopStep):
     """Runs the doorbell as long as the worker runs."""
 
     office: _Office
@@ -135,5 +135,5 @@ def __getattr__(name: str) -> Celery:
     """`app`, made when Celery's command line asks for it, so that importing needs no settings."""
     if name == "app":
         globals()["app"] = create_app()
-        return globals()["app"]  # type: ignore[no-any-return]
+        return globals()["app"]
     raise AttributeError(name)

@@ -17,6 +17,7 @@ from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
@@ -59,21 +60,21 @@ class Courier:
         client: KlaviyoClient,
         quota: Quota,
         telemetry: Telemetry,
-        account: str,
-        lane: str,
+        lane: Lane,
         lease: Lease,
+        *,
         failures: int,
     ) -> None:
         self._client = client
         self._quota = quota
         self._telemetry = telemetry
-        self._account = account
-        self._lane = lane
+        self._account = lane.account
+        self._lane = lane.lane
         self._lease = lease
         self._failures = failures
 
     def deliver(self, batch: Batch) -> Returned:
-        """Hold the whole conversation; never raises, so that nothing is ever left without a word."""
+        """Hold the whole conversation; never raises, so that nothing is left without a word."""
         ledger = Ledger()
         try:
             snooze = self._converse(batch.converse(ledger))
@@ -105,13 +106,14 @@ class Courier:
     def _send(self, request: Request) -> Answer | Snooze:
         began = time.monotonic()
         status = 0
-        snooze: Snooze | None
+        answer: Answer | None = None
         try:
             answer = self._client.send(request)
+        except TransportError as error:
+            snooze: Snooze | None = no_answer(error, self._failures, random.random)
+        else:
             status = answer.status
             snooze = interruption(answer, self._failures, random.random)
-        except TransportError as error:
-            snooze = no_answer(error, self._failures, random.random)
         self._telemetry.attempted(
             DeliveryAttempted(
                 self._account,
@@ -125,7 +127,9 @@ class Courier:
         )
         if status == 429 and snooze is not None:
             self._quota.block(self._account, request.endpoint, snooze.seconds)
-        return snooze or answer
+        if answer is None or snooze is not None:
+            return snooze or Snooze(0.0, FAULT)
+        return answer
 
     def _await_quota(self, request: Request) -> Snooze | None:
         until = time.monotonic() + QUOTA_PATIENCE_SECONDS

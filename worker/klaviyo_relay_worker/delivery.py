@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -71,7 +72,8 @@ class Delivery:
         courier: Courier,
         accounts: Accounts,
         executor: Executor,
-        is_draining: Any,
+        *,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -110,7 +112,7 @@ class Delivery:
         return self._snooze
 
     def has_more(self) -> bool:
-        """Whether another turn would find work at once: this one ran out of time, or more came in."""
+        """Whether another turn would find work at once: time ran out, or more came in."""
         is_over = time.monotonic() > self._ends_at and bool(self._intake.waiting)
         return self._snooze is None and (is_over or self._intake.has_news())
 
@@ -140,7 +142,7 @@ class Delivery:
     def _send_batches(self) -> None:
         while self._may_send() and self._intake.waiting:
             was_idle = self._in_flight == 0
-            batches = self._plan(was_idle)
+            batches = self._plan(is_idle=was_idle)
             sent = 0
             for batch in batches:
                 # While something is in flight the next batch grows, until it is full.
@@ -152,7 +154,7 @@ class Delivery:
             if sent == 0:
                 return
 
-    def _plan(self, is_idle: bool) -> list[Batch]:
+    def _plan(self, *, is_idle: bool) -> list[Batch]:
         situation = Situation(
             now=time.time(),
             is_idle=is_idle,

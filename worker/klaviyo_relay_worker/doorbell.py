@@ -1,8 +1,8 @@
 """The doorbell: notices at once that a lane has work, and asks Celery to deliver it.
 
-The shipping script rings through Redis's pub/sub. That may be missed (a worker that was starting, a
-connection that broke), and a Celery message may be lost, so a sweep every second at most looks at all
-lanes and rings for those with work and without a planner.
+The shipping script rings through Redis's pub/sub. That may be missed (a worker that was starting,
+a connection that broke), and a Celery message may be lost, so a sweep every second at most looks
+at all lanes and rings for those with work and without a planner.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Doorbell:
         self._keys = keys
         self._ring = ring
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="klaviyo-relay-doorbell", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name="klaviyo-relay-doorbell", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to listen."""

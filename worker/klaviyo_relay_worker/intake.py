@@ -84,7 +84,7 @@ class Intake:
             self._fences.pop(f"job:{job_id}", None)
 
     def returned(self, batch: Batch, ledger: Ledger) -> None:
-        """A batch is back and settled; commands without an outcome wait again, in their old place."""
+        """A batch is back and settled; commands without an outcome wait again, in their place."""
         again = []
         for entry in batch.entries:
             self._in_flight.discard(entry.key)

@@ -180,7 +180,12 @@ class Lane:
             self._run(lease, _operations(self.name, settled, now))
 
     def settle_job(
-        self, lease: Lease, job_id: str, record: JobRecord, outcomes: Mapping[str, Outcome], now: float
+        self,
+        lease: Lease,
+        job_id: str,
+        record: JobRecord,
+        outcomes: Mapping[str, Outcome],
+        now: float,
     ) -> bool:
         """Write down what a look at an import job showed; returns whether the job has ended.
 
@@ -264,6 +269,6 @@ def _follow(job_id: str, members: list[tuple[Entry, int]], now: float) -> list[A
 
 
 def next_look(since: float, now: float) -> float:
-    """When to look at a job again: soon for a young one, seldom for an old one (seconds since 1970)."""
+    """When to look at a job again, in seconds since 1970: soon if it is young, later if old."""
     wait = max(FIRST_LOOK_SECONDS, (now - since) * LATER_LOOK_SHARE)
     return now + min(MOST_LOOK_SECONDS, wait)

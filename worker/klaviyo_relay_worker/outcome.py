@@ -99,7 +99,7 @@ class Snooze(Struct, frozen=True):
 
 
 def failures_of(status: int, document: Any) -> list[Failure]:
-    """The failures in a JSON:API error document; one that says only the status where there is none."""
+    """The failures in a JSON:API error document, or one that says only the status."""
     errors = document.get("errors") if isinstance(document, dict) else None
     found = [_failure(status, error) for error in errors or () if isinstance(error, dict)]
     return found or [Failure(status=status, title="Refused without a reason")]

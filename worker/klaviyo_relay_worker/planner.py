@@ -92,19 +92,23 @@ class Planner:
             client,
             self.accounts.quota,
             self._telemetry,
-            lane.account,
-            lane.lane,
+            lane,
             lease,
-            failures,
+            failures=failures,
         )
         delivery = Delivery(
-            lane, lease, courier, self.accounts, self._executor, self._draining.is_set
+            lane, lease, courier, self.accounts, self._executor, is_draining=self._draining.is_set
         )
         snooze = delivery.run()
         if snooze is not None:
             lane.snooze(time.time() + snooze.seconds, snooze.reason, failures + snooze.is_failure)
             level = logging.WARNING if snooze.reason == OUTAGE else logging.INFO
             logger.log(
-                level, "%s snoozes %.1f s: %s %s", lane.name, snooze.seconds, snooze.reason, snooze.detail
+                level,
+                "%s snoozes %.1f s: %s %s",
+                lane.name,
+                snooze.seconds,
+                snooze.reason,
+                snooze.detail,
             )
         return delivery

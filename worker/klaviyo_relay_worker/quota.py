@@ -24,7 +24,9 @@ class Quota:
         limits: other limits than Klaviyo's published ones, by endpoint.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, limits: dict[str, RateLimit] | None = None) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, limits: dict[str, RateLimit] | None = None
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._limits = RATE_LIMITS if limits is None else limits

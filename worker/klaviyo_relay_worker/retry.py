@@ -7,7 +7,7 @@ from collections.abc import Callable
 OUTAGE_FIRST_SECONDS, OUTAGE_MOST_SECONDS = 0.5, 60.0
 # A lane is never asked again sooner than this after a failure, whatever chance says.
 LEAST_SECONDS = 0.2
-# Klaviyo's Retry-After for its longest short window is a minute; a hostile value may not stop a lane.
+# Klaviyo's longest short window is a minute; a hostile Retry-After may not stop a lane.
 RETRY_AFTER_MOST_SECONDS = 15 * 60.0
 
 

@@ -1,4 +1,4 @@
-"""The worker's settings: one frozen object, from the environment or by hand. See docs/settings.md."""
+"""The worker's settings: one frozen object, from the environment or by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ API_KEY = "KLAVIYO_API_KEY"
 _REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A lease is renewed every second and lasts ten: a request must end before it does.
-REQUEST_SECONDS_MOST = 8.5
+REQUEST_SECONDS_LEAST, REQUEST_SECONDS_MOST = 0.5, 8.5
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -123,8 +123,9 @@ def _api_revision(name: str, text: str, faults: list[str]) -> str:
 
 def _request_seconds(name: str, text: str, faults: list[str]) -> float:
     seconds = number(name, text, faults)
-    if not 0.5 <= seconds <= REQUEST_SECONDS_MOST:
-        faults.append(f"{PREFIX}{name.upper()} must be between 0.5 and {REQUEST_SECONDS_MOST}")
+    if not REQUEST_SECONDS_LEAST <= seconds <= REQUEST_SECONDS_MOST:
+        span = f"{REQUEST_SECONDS_LEAST} and {REQUEST_SECONDS_MOST}"
+        faults.append(f"{PREFIX}{name.upper()} must be between {span}")
     return seconds
 
 

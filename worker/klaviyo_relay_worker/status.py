@@ -47,13 +47,12 @@ class Status:
 
     def _lane(self, account: str, lane: str) -> dict[str, Any]:
         keys = self._keys.lane(account, lane)
-        backlog, pairs, parked, dead, first, soonest, state, has_planner = self._read(
+        backlog, pairs, parked, dead, first, state, has_planner = self._read(
             keys=[
                 keys.stream,
                 keys.counts,
                 keys.parked,
                 keys.dead,
-                keys.due,
                 keys.state,
                 keys.lease,
             ]

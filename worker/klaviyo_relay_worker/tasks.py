@@ -1,6 +1,7 @@
 """The Celery tasks: `deliver`, and the verbs as a door for whoever speaks Celery.
 
-A Celery message is only ever a wake-up call or a command on its way into a lane; the lane is the truth.
+A Celery message is only ever a wake-up call or a command on its way into a lane: the lane is the
+truth.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Office(Protocol):
 def register(app: Celery, office: Office) -> None:
     """Put all tasks into a Celery app."""
 
-    @app.task(name="klaviyo_relay.deliver", queue=DELIVER_QUEUE, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name="klaviyo_relay.deliver", queue=DELIVER_QUEUE, ignore_result=True)
     def deliver(account: str, lane: str) -> None:
         """One turn at a lane; rings again where more is to be done."""
         _deliver(office, account, lane)
@@ -78,7 +79,7 @@ def _register_verb(app: Celery, office: Office, verb: str) -> None:
         ignore_result=True,
         acks_late=True,
         reject_on_worker_lost=True,
-    )  # type: ignore[untyped-decorator]
+    )
     def command(self: Task, *arguments: Any, **keywords: Any) -> None:
         _enter(office, verb, self.request.id or new_id(), arguments, keywords)
 
@@ -89,11 +90,8 @@ def _enter(
     """Validate, then the lane; an invalid one becomes a dead letter, for its caller is gone."""
     account = keywords.pop("account", DEFAULT_ACCOUNT)
     try:
-        if arguments:
-            raise InvalidCommandError("arguments", "must be given by name")
-        validation.account("account", account)
-        commands = commands_of(verb, keywords)
-        messages = _messages(commands, account, identity)
+        _check_form(arguments, account)
+        messages = _messages(commands_of(verb, keywords), account, identity)
     except InvalidCommandError as error:
         _patiently(_bury, office.entrance, verb, identity, keywords, str(error))
         return
@@ -101,8 +99,14 @@ def _enter(
         _patiently(office.entrance.ship, lane, f"task-{identity}", [(number, message)])
 
 
+def _check_form(arguments: tuple[Any, ...], account: object) -> None:
+    if arguments:
+        raise InvalidCommandError("arguments", "must be given by name")
+    validation.account("account", account)
+
+
 def _messages(commands: list[Command], account: str, identity: str) -> list[tuple[str, bytes]]:
-    """The last command bears the task's id; one before it (a profile's attributes) one of its own."""
+    """The last command bears the task's id; a profile's attributes before it have their own."""
     found = []
     at = time.time_ns() // 1_000_000
     for command in commands:

@@ -12,7 +12,9 @@
 --
 -- KEYS: stream, marks, counts
 -- ARGV: source, doorbell channel, lane's name, most bytes, mark left behind,
---       then number and message, repeated
+--       "<number>:<bytes>," for each command, and all their messages, one after the other
+--       (two arguments instead of two a command: the sender shares its interpreter lock with the
+--       application's threads)
 -- Returns {added, mark}; added is -1 where the lane is full, -2 where the mark fell back.
 local stream, marks, counts = KEYS[1], KEYS[2], KEYS[3]
 local source, channel, lane, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -24,12 +26,15 @@ if tonumber(redis.call('HGET', counts, 'bytes') or '0') >= most then
   return {-1, mark}
 end
 local added, bytes = 0, 0
-for at = 6, #ARGV, 2 do
-  local number = tonumber(ARGV[at])
-  if number > mark then
-    redis.call('XADD', stream, '*', 'e', ARGV[at + 1], 'o', source .. ':' .. ARGV[at])
-    mark, added, bytes = number, added + 1, bytes + #ARGV[at + 1]
+local from = 1
+for number, length in string.gmatch(ARGV[6], '(%d+):(%d+),') do
+  local size = tonumber(length)
+  if tonumber(number) > mark then
+    local message = string.sub(ARGV[7], from, from + size - 1)
+    redis.call('XADD', stream, '*', 'e', message, 'o', source .. ':' .. number)
+    mark, added, bytes = tonumber(number), added + 1, bytes + size
   end
+  from = from + size
 end
 if added > 0 then
   redis.call('HSET', marks, source, string.format('%d@%s', mark, redis.call('TIME')[1]))

@@ -7,17 +7,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 
 def main() -> None:
     """Run the command line."""
-    try:
-        import celery  # noqa: F401 - only to know whether the extra is there
-        import click  # noqa: F401
-    except ImportError as error:
-        message = f'klaviyo-relay: {error.name} is missing; pip install "klaviyo-relay[worker]"'
+    missing = [name for name in ("celery", "click", "requests") if find_spec(name) is None]
+    if missing:
+        message = f'klaviyo-relay: {missing[0]} is missing; pip install "klaviyo-relay[worker]"'
         print(message, file=sys.stderr)  # noqa: T201 - there is no logging yet
-        raise SystemExit(1) from None
+        raise SystemExit(1)
     from klaviyo_relay_worker.cli.commands import run
 
     run()

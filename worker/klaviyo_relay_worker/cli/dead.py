@@ -28,7 +28,9 @@ def _open() -> tuple[DeadLetters, list[str]]:
 
 
 def _wanted(letters: Iterable[DeadLetter], lane: str | None) -> list[DeadLetter]:
-    chosen = [one for one in letters if lane is None or lane in (one.lane, one.lane.partition(":")[2])]
+    chosen = [
+        one for one in letters if lane is None or lane in (one.lane, one.lane.partition(":")[2])
+    ]
     return sorted(chosen, key=lambda one: one.dead_at)
 
 
@@ -56,7 +58,7 @@ def dead_show(identity: str) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
-def _chosen(identities: tuple[str, ...], lane: str | None, every: bool) -> list[DeadLetter]:
+def _chosen(identities: tuple[str, ...], lane: str | None, *, every: bool) -> list[DeadLetter]:
     letters, lanes = _open()
     if not identities and not every:
         raise click.UsageError("give ids, or --all (with --lane if you like)")
@@ -75,13 +77,13 @@ def _chosen(identities: tuple[str, ...], lane: str | None, every: bool) -> list[
 @_lane_option
 @click.option("--dry-run", is_flag=True, help="only say how many")
 def dead_redrive(identities: tuple[str, ...], every: bool, lane: str | None, dry_run: bool) -> None:  # noqa: FBT001
-    """Put dead letters back into their lane, for instance after the fault at Klaviyo is mended.
+    r"""Put dead letters back into their lane, for instance after the fault at Klaviyo is mended.
 
     \b
     Example:
       klaviyo-relay dead redrive --all --lane events
     """
-    chosen = _chosen(identities, lane, every)
+    chosen = _chosen(identities, lane, every=every)
     if dry_run:
         click.echo(f"{len(chosen)} would be redriven")
         return
@@ -100,7 +102,7 @@ def dead_redrive(identities: tuple[str, ...], every: bool, lane: str | None, dry
 @click.confirmation_option("--yes", prompt="Delete them for good?")
 def dead_discard(identities: tuple[str, ...], every: bool, lane: str | None, dry_run: bool) -> None:  # noqa: FBT001
     """Delete dead letters for good; they count as discarded."""
-    chosen = _chosen(identities, lane, every)
+    chosen = _chosen(identities, lane, every=every)
     if dry_run:
         click.echo(f"{len(chosen)} would be discarded")
         return

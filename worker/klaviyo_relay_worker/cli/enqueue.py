@@ -1,4 +1,4 @@
-"""`klaviyo-relay track`, `identify`, …: every verb by hand, with the fields of its command as options."""
+"""`klaviyo-relay track`, `identify`, …: every verb by hand, its fields as options."""
 
 from __future__ import annotations
 

@@ -14,14 +14,23 @@ from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
 from klaviyo_relay_worker.status import Status, spool_report
 
-_COLUMNS = ("accepted", "delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
+_COLUMNS = (
+    "accepted",
+    "delivered",
+    "dead",
+    "dropped",
+    "discarded",
+    "backlog",
+    "parked",
+    "following",
+)
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="one JSON document")
 @click.option("--watch", is_flag=True, help="again every second, until Ctrl-C")
 def status(as_json: bool, watch: bool) -> None:  # noqa: FBT001 - click passes flags by name
-    """What is where: every lane with its commands, and whether the numbers add up.
+    r"""What is where: every lane with its commands, and whether the numbers add up.
 
     Exit code 1 if a command is lost (which must never be).
 
@@ -82,7 +91,7 @@ def spool_status() -> None:
 
 @spool.command("flush")
 def spool_flush() -> None:
-    """Ship what processes of this machine have left behind: for after a crash, before a shutdown."""
+    """Ship what processes of this machine left behind: after a crash, before a shutdown."""
     settings = Settings.from_env()
     entrance = LaneEntrance(connect(settings.redis_url), settings.keys, settings.lane_max_bytes)
     files = ship_orphans(entrance, settings)

@@ -30,7 +30,9 @@ def check_version(redis: Redis) -> None:
     found = tuple(int(part) for part in version.split(".")[:2])
     if found < least:
         needed = ".".join(map(str, least))
-        raise UnsuitableRedisError(f"{name} {version} is too old; {name} {needed} or later is needed")
+        raise UnsuitableRedisError(
+            f"{name} {version} is too old; {name} {needed} or later is needed"
+        )
 
 
 def wait_for_redis(url: str) -> Redis:

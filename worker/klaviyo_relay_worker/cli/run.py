@@ -21,7 +21,7 @@ from klaviyo_relay_worker.settings import WorkerSettings
     show_default=True,
 )
 def worker(concurrency: int | None, log_level: str) -> None:
-    """Deliver: one process with everything that is needed. Run as many as you like, anywhere.
+    r"""Deliver: one process with everything that is needed. Run as many as you like, anywhere.
 
     \b
     Example:
@@ -29,12 +29,11 @@ def worker(concurrency: int | None, log_level: str) -> None:
     """
     settings = WorkerSettings.from_env()
     if not settings.api_keys:
-        raise ConfigurationError(
-            [
-                "no API key: set KLAVIYO_API_KEY to a private key of your Klaviyo account"
-                " (KLAVIYO_API_KEY_<NAME> for further accounts)"
-            ]
+        fault = (
+            "no API key: set KLAVIYO_API_KEY to a private key of your Klaviyo account"
+            " (KLAVIYO_API_KEY_<NAME> for further accounts)"
         )
+        raise ConfigurationError([fault])
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )

@@ -1,9 +1,9 @@
 """The purchases: a 1/10 sample of the customers who first bought from CDNOW in early 1997.
 
 6,919 purchases of 2,357 customers until June 1998: public research data of Peter Fader and Bruce
-Hardie ("CDNOW sample"). Columns: id in the master set, id in the sample, date, number of CDs, dollars.
-The data name no addresses; those made here are under a top-level domain that can never exist
-(RFC 2606), and not @example.com, which Klaviyo drops in silence.
+Hardie ("CDNOW sample"). Columns: id in the master set, id in the sample, date, number of CDs,
+dollars. The data name no addresses; those made here are under a top-level domain that can never
+exist (RFC 2606), and not @example.com, which Klaviyo drops in silence.
 """
 
 from __future__ import annotations

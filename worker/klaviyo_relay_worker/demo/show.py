@@ -44,8 +44,13 @@ def run_demo(customers: int | None) -> int:
     history = purchases(customers)
     with tempfile.TemporaryDirectory(prefix="klaviyo-relay-demo-") as name:
         home = Path(name)
-        with PrivateRedis(home / "redis") as server, sandbox_process(home / "sandbox.log") as klaviyo:
-            click.echo(f"Redis     {server.server.product} {server.version}, private, append-only file")
+        with (
+            PrivateRedis(home / "redis") as server,
+            sandbox_process(home / "sandbox.log") as klaviyo,
+        ):
+            click.echo(
+                f"Redis     {server.server.product} {server.version}, private, append-only file"
+            )
             click.echo(f"Klaviyo   a sandbox with Klaviyo's real rate limits, {klaviyo.url}")
             environment = {
                 "KLAVIYO_RELAY_REDIS_URL": server.url,
@@ -187,7 +192,9 @@ def _verdict(
     click.echo("\nWhat arrived at Klaviyo")
     for name, (arrived, sent) in expected.items():
         click.echo(f"  {arrived:>6,} of {sent:,} {name}")
-    click.echo(f"  {sum(requests.values()):>6,} requests, {summary['throttled']} of them answered 429")
+    click.echo(
+        f"  {sum(requests.values()):>6,} requests, {summary['throttled']} of them answered 429"
+    )
     for name, count in requests.items():
         click.echo(f"  {count:>10,} {name}")
     click.echo(f"  {report['seconds']:>6.1f} seconds from the first call to the last delivery\n")

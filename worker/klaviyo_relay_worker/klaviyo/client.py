@@ -1,8 +1,8 @@
 """The HTTP client: the only module that knows `requests`, and the one seam where its errors end.
 
-    requests' and urllib3's errors
-        before the request was written  ->  NotSentError
-        everything else                 ->  AnswerLostError
+requests' and urllib3's errors
+    before the request was written  ->  NotSentError
+    everything else                 ->  AnswerLostError
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class KlaviyoClient:
         adapter = _WatchedAdapter(pool_connections=4, pool_maxsize=CONNECTIONS, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        self._session.headers = {  # type: ignore[assignment]
+        self._session.headers = {
             "Authorization": f"Klaviyo-API-Key {api_key}",
             "revision": revision,
             "accept": _JSON_API,

@@ -1,8 +1,8 @@
 """A total deadline for a request.
 
 The time-outs of `requests` hold for each read: a server that drips a byte a second is waited for
-without end. Here one thread watches all requests under way and shuts the socket of one that is late,
-which wakes its reader at once.
+without end. Here one thread watches all requests under way and shuts the socket of one that is
+late, which wakes its reader at once.
 """
 
 from __future__ import annotations

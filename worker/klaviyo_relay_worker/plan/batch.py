@@ -41,7 +41,7 @@ class Entry(Struct, frozen=True):
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """The profile's identifiers in normal form; two commands that share one are about one person."""
+        """The profile's identifiers in normal form; who shares one is taken for one person."""
         return identities(self.envelope.command)
 
 

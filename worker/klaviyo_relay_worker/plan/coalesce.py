@@ -23,7 +23,7 @@ def coalesce(first: Identify, second: Identify) -> Identify | None:
         return None
     cleared = set(second.unset or ())
     attributes = {
-        name: _later(getattr(first, name), getattr(second, name), name in cleared)
+        name: _later(getattr(first, name), getattr(second, name), is_cleared=name in cleared)
         for name in PROFILE_ATTRIBUTES
     }
     kept = {k: v for k, v in (first.properties or {}).items() if k not in cleared}
@@ -40,7 +40,7 @@ def coalesce(first: Identify, second: Identify) -> Identify | None:
     )
 
 
-def _later(first: str | None, second: str | None, is_cleared: bool) -> str | None:
+def _later(first: str | None, second: str | None, *, is_cleared: bool) -> str | None:
     if second is not None:
         return second
     return None if is_cleared else first

@@ -40,7 +40,7 @@ from klaviyo_relay_worker.plan.lists import FILTER_MOST, any_filter, find_list, 
 SUBSCRIBE_MOST = 1_000
 # Unsubscribes, suppressions: at most 100 a request (OpenAPI 2026-07-15).
 OTHERS_MOST = 100
-# Klaviyo asks for no more than one subscribe job a profile in 30 minutes: after that it has settled.
+# Klaviyo asks for at most one subscribe job a profile in 30 minutes: after that it has settled.
 MEMBERSHIP_SETTLES_SECONDS = 30 * 60
 LOOK_AGAIN_SECONDS = 60.0
 SUPERSEDED = "superseded"
@@ -50,7 +50,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
-    """Drops what is superseded; else unsubscribes first; else the oldest and those that fit with it."""
+    """Drops what is superseded; else unsubscribes first; else the oldest and what fits with it."""
     superseded = superseded_by_unsubscribe(entries)
     if superseded:
         return [Batch("", superseded, partial(_drop, superseded))]
@@ -89,9 +89,10 @@ def superseded_by_unsubscribe(entries: Sequence[Entry]) -> list[Entry]:
     for entry in reversed(entries):
         if isinstance(entry.command, Unsubscribe):
             later.append(entry.command)
-        elif isinstance(entry.command, Subscribe):
-            if any(takes_back(unsubscribe, entry.command) for unsubscribe in later):
-                found.append(entry)
+        elif isinstance(entry.command, Subscribe) and any(
+            takes_back(unsubscribe, entry.command) for unsubscribe in later
+        ):
+            found.append(entry)
     return found[::-1]
 
 
@@ -119,8 +120,7 @@ def _address(command: Subscribe | Unsubscribe, channel: str) -> str | None:
 
 def _drop(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
     ledger.settle(entries, Dropped(SUPERSEDED))
-    return
-    yield
+    yield from ()  # a conversation of no requests
 
 
 def _sent_alike(leading: Entry) -> Any:
@@ -159,7 +159,7 @@ _JOB_ENDPOINTS: dict[type, str] = {
 
 def _list_of(
     entries: Sequence[Entry], situation: Situation, ledger: Ledger
-) -> Generator[Request, Answer, str | None | Failure]:
+) -> Generator[Request, Answer, str | Failure | None]:
     command: Any = entries[0].command
     if command.list_id is None and command.list_name is None:
         return None

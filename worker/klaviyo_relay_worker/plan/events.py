@@ -82,7 +82,7 @@ def single_request(part: Part) -> Request:
 
 
 def bulk_request(parts: Sequence[Part]) -> Request:
-    """One request for many events, one event an entry, so that a pointer's index names the event."""
+    """One request for many events, one an entry, so that a pointer's index names the event."""
     body = {
         "data": {
             "type": "event-bulk-create-job",

@@ -82,5 +82,4 @@ def blamed_items(failures: Sequence[Failure], items: int) -> dict[int, Failure]:
 def refuse(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
     """The last word where there is nothing else to try: a dead letter."""
     ledger.refuse(part.entries, failure)
-    return
-    yield  # a conversation of no requests
+    yield from ()  # a conversation of no requests

@@ -17,7 +17,6 @@ from klaviyo_relay.commands import (
     Command,
     CreateList,
     DeleteList,
-    RemoveFromList,
     RenameList,
 )
 from klaviyo_relay_worker.klaviyo import limits
@@ -112,7 +111,9 @@ def find_list(
         if ids:
             detail = f"{len(ids)} lists at Klaviyo have this list_name; use list_id"
             return Failure(code="ambiguous_list", title="Not one list", detail=detail)
-        return Failure(code=UNKNOWN_LIST, title="No list", detail="Klaviyo has no list of this name")
+        return Failure(
+            code=UNKNOWN_LIST, title="No list", detail="Klaviyo has no list of this name"
+        )
     ledger.lists[name] = str(ids[0])
     return str(ids[0])
 
@@ -149,10 +150,8 @@ def _add(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> Conv
 
 
 def add_request(list_id: str, parts: Sequence[Part]) -> Request:
-    """An import job that makes profiles members: the one way by e-mail that leaves consent alone."""
-    resources = [
-        {"type": "profile", "attributes": _identifiers_of(part.command)} for part in parts
-    ]
+    """An import job that makes profiles members: by e-mail, and consent stays as it is."""
+    resources = [{"type": "profile", "attributes": _identifiers_of(part.command)} for part in parts]
     return import_request(resources, list_id)
 
 

@@ -95,7 +95,7 @@ def _take(entries: Sequence[Entry], held: frozenset[str]) -> tuple[list[Part], b
 
 def _joined(part: Part, entry: Entry) -> Part | None:
     command = coalesce(part.command, entry.command)  # type: ignore[arg-type]
-    return command and Part((*part.entries, entry), command)
+    return None if command is None else Part((*part.entries, entry), command)
 
 
 def single_request(part: Part) -> Request:
@@ -173,7 +173,7 @@ def accept_job(answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
 
 
 def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
-    """Un-coalesce first: each command by itself, in order, is accepted or refused for its own sake."""
+    """Un-coalesce first: each command by itself, in order, is accepted or refused on its own."""
     if len(part.entries) == 1:
         ledger.refuse(part.entries, failure)
         return

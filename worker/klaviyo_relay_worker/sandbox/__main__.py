@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=options.seed,
     )
     with sandbox:
-        print(json.dumps({"url": sandbox.url}), flush=True)
+        sys.stdout.write(json.dumps({"url": sandbox.url}) + "\n")
+        sys.stdout.flush()
         ended.wait()
     return 0
 

@@ -56,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, pointer=prefix + (self.pointer or ""))
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a mistake
     """The answer is an error document with this status and these faults."""
 
     def __init__(self, status: int, *faults: Fault) -> None:

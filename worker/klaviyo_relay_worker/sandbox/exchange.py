@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -67,6 +67,6 @@ class Call(NamedTuple):
         return frozenset(given.split(",")) if given else frozenset()
 
 
-def answer(status: int, document: Any, items: int | None = None) -> Answer:
+def answer(status: int, document: object, items: int | None = None) -> Answer:
     """An answer with a JSON body."""
     return Answer(status, msgspec.json.encode(document), items=items)

@@ -46,7 +46,7 @@ class Condition(NamedTuple):
     field: str
     values: tuple[str, ...]
 
-    def holds(self, actual: Any) -> bool:
+    def holds(self, actual: object) -> bool:
         """Whether `actual` fulfils it; of several values, one must."""
         if isinstance(actual, (list, tuple)):
             return any(self.holds(one) for one in actual)
@@ -63,7 +63,7 @@ def parse(text: str | None, allowed: Allowed) -> list[Condition]:
         return []
     tokens = _tokens(text)
     conditions = _Parser(tokens).conditions()
-    return [_permitted(condition, listed, allowed) for condition, listed in conditions]
+    return [_permitted(condition, allowed, listed=listed) for condition, listed in conditions]
 
 
 def keep(
@@ -75,7 +75,7 @@ def keep(
     return [item for item in items if all(one.holds(read(item, one.field)) for one in conditions)]
 
 
-def _permitted(condition: Condition, listed: bool, allowed: Allowed) -> Condition:
+def _permitted(condition: Condition, allowed: Allowed, *, listed: bool) -> Condition:
     name, field = condition.operator, condition.field
     if field not in allowed:
         raise bad_parameter(f"'{field}' is not a valid field to filter by.", "filter")
@@ -102,7 +102,7 @@ def _number(text: str) -> float:
 
 class _Token(NamedTuple):
     text: str
-    mark: bool
+    mark: bool = False
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -114,12 +114,12 @@ def _tokens(text: str) -> list[_Token]:
             raise bad_parameter(f"Invalid filter at character {at}.", "filter")
         at = match.end()
         if match["mark"]:
-            tokens.append(_Token(match["mark"], True))
+            tokens.append(_Token(match["mark"], mark=True))
         elif match["word"]:
-            tokens.append(_Token(match["word"], False))
+            tokens.append(_Token(match["word"]))
         else:
             quoted = match["double"] if match["double"] is not None else match["single"]
-            tokens.append(_Token(_ESCAPED.sub(r"\1", quoted), False))
+            tokens.append(_Token(_ESCAPED.sub(r"\1", quoted)))
     return tokens
 
 

@@ -73,6 +73,7 @@ class Jobs:
     def create(
         self,
         kind: str,
+        *,
         total: int,
         work: Callable[[Job], None],
         now: float,
@@ -94,7 +95,7 @@ class Jobs:
         return job
 
     def fail(
-        self, job: Job, index: int, code: str, detail: str, payload: bytes, now: float
+        self, job: Job, index: int, payload: bytes, now: float, *, code: str, detail: str
     ) -> None:
         """Note that one row of `job` failed."""
         fault = RowFault(self._ids.ulid(now), index, code, "Invalid input.", detail, payload)

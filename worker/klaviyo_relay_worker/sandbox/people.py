@@ -197,13 +197,13 @@ def _merge(target: dict[str, Any], changes: Mapping[str, Any], *, clear_nulls: b
             target.pop(name, None)
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]
 
 
-def _appended(present: Any, more: Any) -> list[Any]:
+def _appended(present: object, more: object) -> list[Any]:
     """`present` as a list with what is not in it yet."""
     items = _as_list(present)
     return items + [item for item in _as_list(more) if item not in items]

@@ -108,7 +108,7 @@ class Reception:
         self._state.note(Entry(*arrived, request.method, endpoint, outcome, items, size))
 
 
-class _Throttled(Exception):
+class _Throttled(Exception):  # noqa: N818 - it is an answer, not a mistake
     """The call came too early: a 429 carries Retry-After and no RateLimit headers."""
 
     def __init__(self, seconds: int) -> None:

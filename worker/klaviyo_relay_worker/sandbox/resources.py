@@ -71,7 +71,7 @@ def profile(call: Call, one: Profile, joined: float | None = None) -> Resource:
         attributes["predictive_analytics"] = dict.fromkeys(_PREDICTIONS)
     path = f"/api/profiles/{one.id}"
     related = _related(call, path, "lists", "segments", "push-tokens")
-    return _resource(call, "profile", one.id, path, attributes, related)
+    return _resource(call, "profile", path, attributes=attributes, related=related)
 
 
 def event(call: Call, one: Event) -> Resource:
@@ -93,7 +93,7 @@ def event(call: Call, one: Event) -> Resource:
     related = _related(call, path, "profile", "metric")
     related["profile"]["data"] = reference("profile", one.profile_id)
     related["metric"]["data"] = reference("metric", one.metric_id)
-    return _resource(call, "event", identifier, path, attributes, related)
+    return _resource(call, "event", path, attributes=attributes, related=related)
 
 
 def metric(call: Call, one: Metric) -> Resource:
@@ -106,9 +106,8 @@ def metric(call: Call, one: Metric) -> Resource:
         "integration": _INTEGRATION,
     }
     path = f"/api/metrics/{one.id}"
-    return _resource(
-        call, "metric", one.id, path, attributes, _related(call, path, "flow-triggers")
-    )
+    related = _related(call, path, "flow-triggers")
+    return _resource(call, "metric", path, attributes=attributes, related=related)
 
 
 def mailing_list(call: Call, one: MailingList) -> Resource:
@@ -123,7 +122,7 @@ def mailing_list(call: Call, one: MailingList) -> Resource:
         attributes["profile_count"] = len(one.members)
     path = f"/api/lists/{one.id}"
     related = _related(call, path, "profiles", "tags", "flow-triggers")
-    return _resource(call, "list", one.id, path, attributes, related)
+    return _resource(call, "list", path, attributes=attributes, related=related)
 
 
 def import_job(call: Call, one: Job, now: float) -> Resource:
@@ -143,7 +142,7 @@ def import_job(call: Call, one: Job, now: float) -> Resource:
     related = _related(call, path, "lists", "profiles")
     related["lists"]["data"] = [reference("list", list_id) for list_id in one.list_ids]
     related["import-errors"] = {"links": {"related": f"{call.request.origin}{path}/import-errors/"}}
-    return _resource(call, one.kind, one.id, path, attributes, related)
+    return _resource(call, one.kind, path, attributes=attributes, related=related)
 
 
 def suppression_job(call: Call, one: Job, now: float) -> Resource:
@@ -161,7 +160,7 @@ def suppression_job(call: Call, one: Job, now: float) -> Resource:
         "lists": {"data": [reference("list", list_id) for list_id in one.list_ids]},
         "segments": {"data": []},
     }
-    return _resource(call, one.kind, one.id, path, attributes, related)
+    return _resource(call, one.kind, path, attributes=attributes, related=related)
 
 
 def import_error(call: Call, one: RowFault) -> Resource:
@@ -181,11 +180,11 @@ def import_error(call: Call, one: RowFault) -> Resource:
 
 
 def _resource(
-    call: Call, kind: str, identifier: str, path: str, attributes: Resource, related: Resource
+    call: Call, kind: str, path: str, *, attributes: Resource, related: Resource
 ) -> Resource:
     return {
         "type": kind,
-        "id": identifier,
+        "id": path.rpartition("/")[2],
         "attributes": _sparse(call, kind, attributes),
         "relationships": related,
         "links": {"self": f"{call.request.origin}{path}/"},

@@ -139,7 +139,7 @@ class Sandbox:
         """Answer properly again."""
         self._state.faults.set([])
 
-    def configure(self, **changes: Any) -> None:
+    def configure(self, **changes: object) -> None:
         """Change settings: limits, repeats, latency_seconds, import_delay_seconds."""
         self._state.configure(changes)
 

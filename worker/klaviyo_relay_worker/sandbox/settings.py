@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -23,6 +24,6 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
             raise ValueError("seconds must not be negative")
 
 
-def changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:
     """`settings` with `changes` laid over; raises msgspec.ValidationError on a bad one."""
     return msgspec.convert({**msgspec.structs.asdict(settings), **changes}, Settings)

@@ -47,12 +47,12 @@ class State:
         self.journal = Journal()
         self.stopping = threading.Event()
 
-    def configure(self, changes: dict[str, Any]) -> Settings:
+    def configure(self, changes: Mapping[str, object]) -> Settings:
         """Change settings; raises msgspec.ValidationError on a bad one."""
         self.settings = changed(self.settings, changes)
         return self.settings
 
-    def set_faults(self, given: Any) -> list[Rule]:
+    def set_faults(self, given: object) -> list[Rule]:
         """Put rules in force; raises ValueError or msgspec.ValidationError on a bad one."""
         rules = rules_from(given)
         for rule in rules:

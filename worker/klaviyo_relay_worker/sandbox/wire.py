@@ -46,14 +46,15 @@ def read_head(stream: BufferedIOBase) -> Head | None:
     line = stream.readline(_LINE_BYTES)
     if not line:
         return None
-    words = line.decode("latin-1").split()
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+    method, _, rest = line.decode("latin-1").rstrip().partition(" ")
+    target, _, version = rest.partition(" ")
+    if not version.startswith("HTTP/1."):
         raise Refusal(400, Fault("The request line is not HTTP/1.1."))
     headers: dict[str, str] = {}
     for _ in range(_MAX_HEADERS):
         line = stream.readline(_LINE_BYTES)
         if line in (b"\r\n", b"\n"):
-            return Head(words[0], words[1], words[2], headers)
+            return Head(method, target, version, headers)
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon:
             break

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from .. import checks, consent_bodies
-from ..bodies import OnList
-from ..consents import EMAIL
-from ..decoding import decode_body, each, whole, within
-from ..errors import Fault, Refusal, invalid
-from ..exchange import Answer, Call
-from ..lists import DOUBLE_OPT_IN, MailingList
-from ..people import Profile, Who
-from ..store import Store
-from ..times import instant
+from klaviyo_relay_worker.sandbox import checks, consent_bodies
+from klaviyo_relay_worker.sandbox.bodies import OnList
+from klaviyo_relay_worker.sandbox.consents import EMAIL
+from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
+from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call
+from klaviyo_relay_worker.sandbox.lists import DOUBLE_OPT_IN, MailingList
+from klaviyo_relay_worker.sandbox.people import Profile, Who
+from klaviyo_relay_worker.sandbox.store import Store
+from klaviyo_relay_worker.sandbox.times import instant
 
 PROFILES = ("data", "attributes", "profiles", "data")
 _PROFILES_POINTER = "/" + "/".join(PROFILES)
@@ -45,14 +45,14 @@ def subscribe(call: Call) -> Answer:
     present = call.store.clock()
 
     def check(one: consent_bodies.Subscriber, _: msgspec.Raw) -> Subscription:
-        return _checked_subscriber(one, historical, present)
+        return _checked_subscriber(one, present, historical=historical)
 
     wanted = each(items, _subscriber, check, _PROFILES_POINTER)
     with call.store.open() as now:
         joined = _list(call.store, data.relationships)
         _refuse_outdated(call.store, wanted)
         for one in wanted:
-            if _needs_confirmation(call.store, one.who, joined, historical):
+            if _needs_confirmation(call.store, one.who, joined, historical=historical):
                 continue
             _give(call.store, one, joined, data.attributes.custom_source, now)
     return Answer(202, items=len(wanted))
@@ -72,7 +72,7 @@ def unsubscribe(call: Call) -> Answer:
 
 
 def _checked_subscriber(
-    one: consent_bodies.Subscriber, historical: bool, now: float
+    one: consent_bodies.Subscriber, now: float, *, historical: bool
 ) -> Subscription:
     given = one.attributes
     who = _who(given.email, given.phone_number, one.id)
@@ -82,7 +82,9 @@ def _checked_subscriber(
         consented = consent.consented_at if isinstance(consent, consent_bodies.Given) else None
         place = f"/attributes/subscriptions/{name.replace('.', '/')}/consented_at"
         tracking = isinstance(consent, consent_bodies.TrackingGiven)
-        channels[name] = None if tracking else _consented_at(consented, historical, now, place)
+        channels[name] = (
+            None if tracking else _consented_at(consented, now, place, historical=historical)
+        )
     return Subscription(who, channels)
 
 
@@ -95,7 +97,7 @@ def _checked_unsubscriber(one: consent_bodies.Unsubscriber, _: msgspec.Raw) -> S
     return Subscription(who, dict.fromkeys(names))
 
 
-def _consented_at(text: str | None, historical: bool, now: float, pointer: str) -> float | None:
+def _consented_at(text: str | None, now: float, pointer: str, *, historical: bool) -> float | None:
     """In a historical import it is required and in the past, elsewhere it is refused."""
     if not historical:
         if text is not None:
@@ -165,7 +167,7 @@ def _refuse_outdated(store: Store, wanted: list[Subscription]) -> None:
 
 
 def _needs_confirmation(
-    store: Store, who: Who, joined: MailingList | None, historical: bool
+    store: Store, who: Who, joined: MailingList | None, *, historical: bool
 ) -> bool:
     """Whether Klaviyo sends a message first, so that nothing changes yet.
 

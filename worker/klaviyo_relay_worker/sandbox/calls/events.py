@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .. import bodies, checks, filters, pages, resources
-from ..decoding import decode_body, each, whole, within
-from ..errors import Beneath, Fault, Refusal, invalid, not_found
-from ..exchange import Answer, Call, answer
-from ..ids import event_id, event_number
-from ..ledger import Event, Metric, NewEvent
-from ..people import Patch, Who
-from ..store import Store
+from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
+from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
+from klaviyo_relay_worker.sandbox.errors import Beneath, Fault, Refusal, invalid, not_found
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.ids import event_id, event_number
+from klaviyo_relay_worker.sandbox.ledger import Event, Metric, NewEvent
+from klaviyo_relay_worker.sandbox.people import Patch, Who
+from klaviyo_relay_worker.sandbox.store import Store
 
 META_MOVED = "2026-10-15"
 """From this revision on a single event's `meta` stands beside the profile's attributes."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
 
-from .. import bodies, checks, filters, pages, resources
-from ..decoding import decode_body, each, whole, within
-from ..errors import Refusal, invalid, not_found
-from ..exchange import Answer, Call, answer
-from ..jobs import Job
-from ..people import Patch, Who
-from ..store import Store
+from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
+from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
+from klaviyo_relay_worker.sandbox.errors import Refusal, invalid, not_found
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.jobs import Job
+from klaviyo_relay_worker.sandbox.people import Patch, Who
+from klaviyo_relay_worker.sandbox.store import Store
 
 KIND = "profile-bulk-import-job"
 ROWS = ("data", "attributes", "profiles", "data")
@@ -45,7 +46,9 @@ def bulk_import_profiles(call: Call) -> Answer:
                 raise invalid(f"List ID {list_id} does not exist.", "/data")
         work = partial(_import, call.store, rows)
         delay = call.settings.import_delay_seconds
-        job = call.store.jobs.create(KIND, len(rows), work, now, delay, list_ids)
+        job = call.store.jobs.create(
+            KIND, total=len(rows), work=work, now=now, delay=delay, list_ids=list_ids
+        )
         document = {"data": resources.import_job(call, job, now)}
     return answer(202, document, len(rows))
 
@@ -114,8 +117,8 @@ def _import(store: Store, rows: list[Row], job: Job) -> None:
             profile, _ = store.upsert(row.who, row.patch, now, clear_nulls=False)
         except Refusal as refusal:
             detail = refusal.faults[0].detail
-            code = "not_found" if refusal.status == 404 else "duplicate_profile"
-            store.jobs.fail(job, index, code, detail, row.payload, now)
+            code = "not_found" if refusal.status == HTTPStatus.NOT_FOUND else "duplicate_profile"
+            store.jobs.fail(job, index, row.payload, now, code=code, detail=detail)
             continue
         job.profile_ids.append(profile.id)
         for list_id in job.list_ids:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from .. import bodies, checks, filters, pages, resources
-from ..decoding import decode, decode_body, whole, within
-from ..errors import Fault, Refusal, invalid, not_found
-from ..exchange import Answer, Call, answer
-from ..lists import MailingList
-from ..people import Profile
+from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
+from klaviyo_relay_worker.sandbox.decoding import decode, decode_body, whole, within
+from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid, not_found
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.lists import MailingList
+from klaviyo_relay_worker.sandbox.people import Profile
+
 from .profiles import holders, read_profile
 
 MEMBERS = ("data",)
@@ -143,7 +144,7 @@ def _candidates(call: Call, conditions: list[filters.Condition]) -> list[Member]
     return [Member(profile, joined) for profile, joined in pairs if profile]
 
 
-def _read_member(one: Member, field: str) -> Any:
+def _read_member(one: Member, field: str) -> object:
     if field == "joined_group_at":
         return one.joined
     return None if field == "push_token" else read_profile(one.profile, field)

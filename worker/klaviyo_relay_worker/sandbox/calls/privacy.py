@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .. import bodies, checks
-from ..decoding import decode_body, whole
-from ..errors import Fault, Refusal, invalid
-from ..exchange import Answer, Call
-from ..people import Profile, Who
-from ..store import Store
+from klaviyo_relay_worker.sandbox import bodies, checks
+from klaviyo_relay_worker.sandbox.decoding import decode_body, whole
+from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call
+from klaviyo_relay_worker.sandbox.people import Profile, Who
+from klaviyo_relay_worker.sandbox.store import Store
 
 _job = whole(bodies.DeletionJob)
 _AT = "/data/attributes/profile/data"

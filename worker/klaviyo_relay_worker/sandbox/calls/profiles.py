@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .. import bodies, checks, filters, pages, resources
-from ..decoding import decode_body, whole
-from ..errors import Beneath, Fault, Refusal, duplicate, invalid, not_found
-from ..exchange import Answer, Call, answer
-from ..people import Profile
-from ..store import Store
+from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
+from klaviyo_relay_worker.sandbox.decoding import decode_body, whole
+from klaviyo_relay_worker.sandbox.errors import (
+    Beneath,
+    Fault,
+    Refusal,
+    duplicate,
+    invalid,
+    not_found,
+)
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.people import Profile
+from klaviyo_relay_worker.sandbox.store import Store
 
 _create = whole(bodies.ProfileCreate)
 _patch = whole(bodies.ProfilePatch)
@@ -135,7 +142,7 @@ def holders(store: Store, conditions: Sequence[filters.Condition]) -> list[Profi
     return None
 
 
-def read_profile(one: Profile, field: str) -> Any:
+def read_profile(one: Profile, field: str) -> object:
     """A field of a profile as filters compare it: times in epoch seconds."""
     if field.startswith(_MARKETING):
         return _read_suppression(one, field.removeprefix(f"{_MARKETING}."))

@@ -7,14 +7,14 @@ from functools import partial
 
 import msgspec
 
-from .. import bodies, checks, resources
-from ..consents import Consent
-from ..decoding import decode_body, each, whole, within
-from ..errors import invalid, not_found
-from ..exchange import Answer, Call, answer
-from ..jobs import Job
-from ..people import Profile, Who
-from ..store import Store
+from klaviyo_relay_worker.sandbox import bodies, checks, resources
+from klaviyo_relay_worker.sandbox.consents import Consent
+from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
+from klaviyo_relay_worker.sandbox.errors import invalid, not_found
+from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.jobs import Job
+from klaviyo_relay_worker.sandbox.people import Profile, Who
+from klaviyo_relay_worker.sandbox.store import Store
 
 SUPPRESS, UNSUPPRESS = "profile-suppression-bulk-create-job", "profile-suppression-bulk-delete-job"
 PROFILES = ("data", "attributes", "profiles", "data")
@@ -70,7 +70,9 @@ def _queue(
         delay = call.settings.import_delay_seconds
         lists = (list_id,) if list_id else ()
         work = partial(change, call.store, emails)
-        job = call.store.jobs.create(kind, len(emails), work, now, delay, lists)
+        job = call.store.jobs.create(
+            kind, total=len(emails), work=work, now=now, delay=delay, list_ids=lists
+        )
         document = {"data": resources.suppression_job(call, job, now)}
     return answer(202, document, job.total)
 
