@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -108,6 +107,8 @@ def default_spool_directory(environ: Mapping[str, str] = os.environ) -> Path:
     try:
         return Path.home() / ".local" / "state" / "klaviyo-relay" / "spool"
     except RuntimeError:  # no home directory can be found for this user
+        import tempfile
+
         return Path(tempfile.gettempdir()) / f"klaviyo-relay-{os.getuid()}" / "spool"
 
 

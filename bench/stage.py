@@ -1,0 +1,107 @@
+"""What every benchmark needs: a private Redis, a sandbox, a worker, and their CPU time."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from klaviyo_relay import Settings
+from klaviyo_relay_worker.demo.stage import sandbox_process, worker_process
+from klaviyo_relay_worker.embedded import PrivateRedis
+
+# What a shop sends for an order: about 400 bytes as an envelope.
+PROPERTIES = {
+    "order_id": "A-100234",
+    "items": ["Wool socks", "Tea, 250 g", "Kettle"],
+    "brand": "Fernhill",
+    "discount": 0.05,
+    "first_order": False,
+    "shipping": {"carrier": "DHL", "days": 3},
+    "note": "leave it with the neighbour, please; the bell is broken",
+}
+
+
+class Figure(NamedTuple):
+    """One measured figure with its bar."""
+
+    name: str
+    value: str
+    bar: str
+    is_reached: bool
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+@contextmanager
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="klaviyo-relay-bench-") as name:
+        yield Path(name)
+
+
+class House:
+    """Redis, sandbox and worker, each a process of its own."""
+
+    def __init__(self, path: Path, redis_url: str, sandbox_url: str) -> None:
+        self.path = path
+        self.redis_url = redis_url
+        self.sandbox_url = sandbox_url
+        self.settings = Settings(redis_url=redis_url, spool_dir=path / "spool")
+
+    def sandbox(self, what: str, **query: Any) -> Any:
+        url = f"{self.sandbox_url}/sandbox/{what}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=620) as answer:
+            return json.load(answer)
+
+    def set(self, **settings: Any) -> None:
+        body = json.dumps(settings).encode()
+        url = f"{self.sandbox_url}/sandbox/settings"
+        request = urllib.request.Request(
+            url, data=body, method="POST", headers={"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+
+    def worker(self) -> Any:
+        environment = {
+            "KLAVIYO_RELAY_REDIS_URL": self.redis_url,
+            "KLAVIYO_API_URL": self.sandbox_url,
+            "KLAVIYO_API_KEY": "pk_bench",
+        }
+        return worker_process(environment, self.path / "worker.log")
+
+
+@contextmanager
+def house() -> Iterator[House]:
+    with (
+        home() as path,
+        PrivateRedis(path / "redis") as server,
+        sandbox_process(path / "sandbox.log") as klaviyo,
+    ):
+        yield House(path, server.url, klaviyo.url)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its ended children (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_megabytes(pid: int) -> float:
+    """Resident memory of a process (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
