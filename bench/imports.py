@@ -7,6 +7,7 @@ Median of nine fresh interpreters each, interleaved.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,10 +20,11 @@ CODE = {"bare": "pass", "klaviyo_relay": "import klaviyo_relay", "redis": "impor
 
 def run() -> list[Figure]:
     took: dict[str, list[float]] = {name: [] for name in CODE}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(ROUNDS + 1):
         for name, code in CODE.items():
             began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
+            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
             took[name].append((time.perf_counter() - began) * 1e3)
     # The first round warms the disk's cache.
     medians = {name: median(values[1:]) for name, values in took.items()}

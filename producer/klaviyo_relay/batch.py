@@ -41,7 +41,7 @@ class _Chunk:
 
     def add(self, offset: int, command: Command) -> None:
         at = time.time_ns() // 1_000_000
-        envelope = Envelope(id=new_id(), account=self._account, at=at, command=command)  # type: ignore[arg-type]
+        envelope = Envelope(id=new_id(), account=self._account, at=at, command=command)
         lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
         self.lanes.setdefault(lane, []).append((offset, encode(envelope)))
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 else:
     Moment, Amount = str, float
 Channel = Literal["email", "sms"]
-CHANNELS = ("email", "sms")
+CHANNELS: tuple[Channel, ...] = ("email", "sms")
 OPT_IN_PROCESSES = ("single_opt_in", "double_opt_in")
 # The attributes of a profile that Klaviyo names itself (OpenAPI 2026-07-15); all else is custom.
 PROFILE_ATTRIBUTES = (
@@ -81,9 +81,9 @@ class Command(
 
     def __post_init__(self) -> None:
         """Check every field that was given, then what only several fields together can tell."""
-        for field, read, check in _CHECKS[type(self)]:
+        for field, read, check, required in _CHECKS[type(self)]:
             value = read(self)
-            if value is not None:
+            if value is not None or required:
                 checked = check(field, value)
                 if checked is not value:
                     force_setattr(self, field, checked)
@@ -357,13 +357,13 @@ def _channels(field: str, value: object) -> tuple[Channel, ...]:
     unknown = [name for name in found if name not in CHANNELS]
     if unknown or not found or len(set(found)) != len(found):
         raise InvalidCommandError(field, "must name email, sms or both, each once")
-    return found
+    return tuple(CHANNELS[CHANNELS.index(name)] for name in found)  # plain str, not an enum's
 
 
 def _opt_in(field: str, value: object) -> str:
     if value not in OPT_IN_PROCESSES:
         raise InvalidCommandError(field, f"must be one of {', '.join(OPT_IN_PROCESSES)}")
-    return str(value)
+    return OPT_IN_PROCESSES[OPT_IN_PROCESSES.index(value)]  # the plain str, not a caller's enum
 
 
 def _additions(field: str, value: object) -> dict[str, Any]:
@@ -414,9 +414,10 @@ KINDS: tuple[type[Command], ...] = (
     Track, Identify, AddToList, RemoveFromList, CreateList, RenameList, DeleteList,
     Subscribe, Unsubscribe, Suppress, Unsuppress, DeleteProfile,
 )  # fmt: skip
-_CHECKS: dict[type, tuple[tuple[str, Any, Any], ...]] = {
+_CHECKS: dict[type, tuple[tuple[str, Any, Any, bool], ...]] = {
     kind: tuple(
-        (field, attrgetter(field), _CHECK_OF_FIELD[field]) for field in kind.__struct_fields__
+        (field.name, attrgetter(field.name), _CHECK_OF_FIELD[field.name], field.required)
+        for field in fields(kind)
     )
     for kind in KINDS
 }

@@ -468,7 +468,7 @@ class Producer:
         ids, rows, full = [], [], False
         for command in commands:
             identity = new_id()
-            message = encode(Envelope(id=identity, account=account, at=at, command=command))  # type: ignore[arg-type]
+            message = encode(Envelope(id=identity, account=account, at=at, command=command))
             rows.append((f"{account}:{lane_of(command)}", at, message))
             ids.append(identity)
             full = full or isinstance(command, _ALWAYS_FULL)
@@ -504,6 +504,8 @@ class Producer:
 
 def _identify_of(who: Mapping[str, str | None], profile: Mapping[str, Any]) -> Identify:
     """The identify that carries `track(profile=…)`."""
+    if not isinstance(profile, Mapping):
+        raise InvalidCommandError("profile", f"must be a dict, not {type(profile).__name__}")
     known = {name: value for name, value in who.items() if value is not None}
     if not known:
         raise InvalidCommandError(
@@ -531,8 +533,6 @@ def commands_of(verb: str, arguments: Mapping[str, Any]) -> list[Command]:
     command = build(verb, given)
     if not profile:
         return [command]
-    if not isinstance(profile, Mapping):
-        raise InvalidCommandError("profile", f"must be a dict, not {type(profile).__name__}")
     who = {name: given.get(name) for name in Identify.identifiers}
     return [_identify_of(who, profile), command]
 

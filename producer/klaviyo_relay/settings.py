@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,8 @@ PREFIX = "KLAVIYO_RELAY_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,32}")
+# redis-py takes it there too, and for unix:// it documents no other place.
+_PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -88,7 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         left out: it may change while commands wait.
         """
         url = urlsplit(self.redis_url)
-        address = urlunsplit((url.scheme, f"{url.hostname}:{url.port}", url.path, url.query, ""))
+        query = "&".join(part for part in url.query.split("&") if not part.startswith("password="))
+        address = urlunsplit((url.scheme, f"{url.hostname}:{url.port}", url.path, query, ""))
         return blake2b(f"{address}\n{self.namespace}".encode(), digest_size=4).hexdigest()
 
     def __repr__(self) -> str:
@@ -114,6 +118,7 @@ def default_spool_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 def masked(url: str) -> str:
     """A URL with its password replaced."""
+    url = _PASSWORD_IN_QUERY.sub(r"\1***", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url
@@ -122,7 +127,13 @@ def masked(url: str) -> str:
 
 def redis_url(name: str, text: str, faults: list[str]) -> str:
     """A redis://, rediss:// or unix:// URL."""
-    scheme = urlsplit(text).scheme
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises for one that is none
+        scheme = parts.scheme
+    except ValueError:
+        faults.append(f"{PREFIX}{name.upper()} must be a URL, such as {DEFAULT_REDIS_URL}")
+        return text
     if scheme not in REDIS_SCHEMES:
         faults.append(
             f"{PREFIX}{name.upper()} must begin with redis://, rediss:// or unix://,"
@@ -158,7 +169,9 @@ def integer(name: str, text: str, faults: list[str]) -> int:
 
 
 def _path(name: str, text: str, faults: list[str]) -> Path:
-    path = Path(text).expanduser()
+    path = Path(text)
+    with suppress(RuntimeError):  # ~somebody who has no home here: not absolute, said below
+        path = path.expanduser()
     if not path.is_absolute():
         faults.append(f"{PREFIX}{name.upper()} must be an absolute path")
     return path

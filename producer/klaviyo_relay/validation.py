@@ -115,7 +115,7 @@ def number(field: str, value: object) -> int | float:
     """A finite number; a Decimal becomes the nearest float."""
     if type(value) is int and _INT_MIN <= value <= _INT_MAX:
         return value
-    if type(value) in (float, Decimal) and math.isfinite(value):  # type: ignore[arg-type]
+    if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]
         return float(value)  # type: ignore[arg-type]
     raise InvalidCommandError(field, _NUMBER)
 
@@ -311,9 +311,14 @@ def _integer(value: int, _levels: int) -> int:
 
 
 def _finite(value: float | Decimal, _levels: int) -> float:
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise _FaultError(_NUMBER)
     return float(value)
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    # A signalling NaN refuses to become the float that math.isfinite looks at.
+    return not (type(value) is Decimal and value.is_snan()) and math.isfinite(value)
 
 
 def _as_is(value: Any, _levels: int) -> Any:

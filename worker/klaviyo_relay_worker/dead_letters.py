@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.envelope import Envelope
+from klaviyo_relay.envelope import Received
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import script_of
 from klaviyo_relay_worker.outcome import Failure
@@ -37,7 +37,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure
     dead_at: float
     attempts: int = 1
-    envelope: Envelope | None = None
+    envelope: Received | None = None
     message: str | None = None
 
 
@@ -46,7 +46,7 @@ _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 def letter(
-    lane: str, envelope: Envelope, failure: Failure, attempts: int = 1, now: float | None = None
+    lane: str, envelope: Received, failure: Failure, attempts: int = 1, now: float | None = None
 ) -> bytes:
     """A dead letter as it is stored."""
     return _encode(
@@ -88,7 +88,7 @@ def invalid(lane: str, identity: str, verb: str, arguments: str, detail: str) ->
     )
 
 
-def verb_of(envelope: Envelope) -> str:
+def verb_of(envelope: Received) -> str:
     """The verb of a command, as it stands on the wire."""
     return str(envelope.command.__struct_config__.tag)
 

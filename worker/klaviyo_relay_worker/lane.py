@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.envelope import Envelope, decode
+from klaviyo_relay.envelope import Received, receive
 from klaviyo_relay.keys import Keys, LaneKeys
 from klaviyo_relay.lane_entrance import script_of
 from klaviyo_relay_worker import dead_letters
@@ -25,7 +25,7 @@ FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
 class ParkedRecord(Struct, frozen=True, omit_defaults=True):
     """A parked command as it is stored."""
 
-    envelope: Envelope
+    envelope: Received
     reason: str
     attempts: int = 0
 
@@ -34,7 +34,7 @@ class JobRow(Struct, frozen=True, array_like=True):
     """A command in an import job: its row there, what it is, and its attempts so far."""
 
     row: int
-    envelope: Envelope
+    envelope: Received
     attempts: int = 0
 
 
@@ -88,6 +88,7 @@ class Lane:
         self.account = account
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
+        self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
     @property
     def name(self) -> str:
@@ -100,16 +101,19 @@ class Lane:
         Returns:
             The entries; the unreadable ones as (key, message, why); and the last key read.
         """
-        found: Any = self._redis.xrange(self.keys.stream, min=f"({after}", count=count)
+        index, messages = self._read(keys=[self.keys.stream], args=[after, count])
         entries: list[Entry] = []
         broken: list[tuple[str, bytes, str]] = []
-        for key, fields in found:
-            message = fields.get(b"e", b"")
+        key, start = after, 0
+        for item in index.decode().split(",") if index else ():
+            key, _, length = item.partition(":")
+            end = start + int(length)
             try:
-                entries.append(Entry(key.decode(), decode(message), len(message)))
+                entries.append(Entry(key, receive(messages[start:end]), end - start))
             except msgspec.DecodeError as error:
-                broken.append((key.decode(), message, str(error)))
-        return entries, broken, found[-1][0].decode() if found else after
+                broken.append((key, messages[start:end], str(error)))
+            start = end
+        return entries, broken, key
 
     def goes_on(self, after: str) -> bool:
         """Whether the stream has entries behind a key."""

@@ -111,7 +111,7 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
     at = time.time_ns() // 1_000_000
     for command in commands:
         own = identity if command is commands[-1] else new_id()
-        envelope = Envelope(id=own, account=account, at=at, command=command)  # type: ignore[arg-type]
+        envelope = Envelope(id=own, account=account, at=at, command=command)
         found.append((f"{account}:{lane_of(command)}", encode(envelope)))
     return found
 

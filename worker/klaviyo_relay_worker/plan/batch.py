@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope
+from klaviyo_relay.envelope import Received
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Dead, Failure, Outcome
 
@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True):
     """
 
     key: str
-    envelope: Envelope
+    envelope: Received
     size: int
     attempts: int = 0
 

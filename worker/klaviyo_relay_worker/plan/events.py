@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 
-from klaviyo_relay.commands import Track
+from klaviyo_relay.envelope import ReceivedTrack
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Failure, failures_of
@@ -74,7 +74,7 @@ def _take(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
 def single_request(part: Part) -> Request:
     """POST /api/events for one event."""
     entry = part.entries[0]
-    track: Track = part.command
+    track: ReceivedTrack = part.command
     attributes = _event_attributes(entry, track)
     attributes["profile"] = {"data": _profile(track)}
     body = {"data": {"type": "event", "attributes": attributes}}
@@ -98,7 +98,7 @@ def bulk_request(parts: Sequence[Part]) -> Request:
 
 
 def _item(part: Part) -> dict[str, Any]:
-    track: Track = part.command
+    track: ReceivedTrack = part.command
     event = {"type": "event", "attributes": _event_attributes(part.entries[0], track)}
     return {
         "type": "event-bulk-create",
@@ -106,10 +106,10 @@ def _item(part: Part) -> dict[str, Any]:
     }
 
 
-def _event_attributes(entry: Entry, track: Track) -> dict[str, Any]:
+def _event_attributes(entry: Entry, track: ReceivedTrack) -> dict[str, Any]:
     attributes: dict[str, Any] = {
-        "properties": track.properties or {},
-        "time": track.time or _enqueued_at(entry.envelope.at),
+        "properties": track.properties,
+        "time": track.time or _second(entry.envelope.at // 1000),
         "unique_id": track.unique_id or entry.envelope.id,
         "metric": {"data": {"type": "metric", "attributes": {"name": track.metric}}},
     }
@@ -122,11 +122,13 @@ def _event_attributes(entry: Entry, track: Track) -> dict[str, Any]:
     return attributes
 
 
-def _enqueued_at(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    """When a command was enqueued, to the second, as Klaviyo keeps it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _profile(track: Track) -> dict[str, Any]:
+def _profile(track: ReceivedTrack) -> dict[str, Any]:
     attributes = {
         name: value
         for name, value in (

@@ -1,0 +1,149 @@
+"""What the producer's tests share: bounded waiting, a look into lanes, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from redis import Redis
+
+from klaviyo_relay import Producer, Settings
+from klaviyo_relay.envelope import Envelope, decode
+from klaviyo_relay.keys import Keys
+
+
+def _wait_until(condition: Callable[[], Any], what: str = "", seconds: float = 15.0) -> Any:
+    """What `condition` returns once it is true; raises after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true within {seconds} s: {what or condition}")
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    return _wait_until
+
+
+class Entry(NamedTuple):
+    """One entry of a lane: where it came from (`source:number`) and its raw message."""
+
+    origin: str
+    message: bytes
+
+    @property
+    def envelope(self) -> Envelope:
+        return decode(self.message)
+
+
+class Lanes:
+    """A look into the lanes of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys | None = None) -> None:
+        self._redis = redis
+        self._keys = keys or Keys()
+
+    def entries(self, lane: str = "events", account: str = "default") -> list[Entry]:
+        """What a lane holds, in its order."""
+        found = self._redis.xrange(self._keys.lane(account, lane).stream)
+        return [Entry(fields[b"o"].decode(), fields[b"e"]) for _, fields in found]
+
+    def ids(self, lane: str = "events", account: str = "default") -> list[str]:
+        """The ids of a lane's commands, in its order."""
+        return [entry.envelope.id for entry in self.entries(lane, account)]
+
+    def length(self, lane: str = "events", account: str = "default") -> int:
+        return self._redis.xlen(self._keys.lane(account, lane).stream)
+
+    def counts(self, lane: str = "events", account: str = "default") -> dict[str, int]:
+        found = self._redis.hgetall(self._keys.lane(account, lane).counts)
+        return {name.decode(): int(number) for name, number in found.items()}
+
+
+@pytest.fixture
+def lanes(redis: Redis) -> Lanes:
+    return Lanes(redis)
+
+
+@pytest.fixture
+def lanes_of() -> type[Lanes]:
+    """For a test with a server of its own."""
+    return Lanes
+
+
+@pytest.fixture
+def producer(relay_settings: Settings) -> Iterator[Producer]:
+    made = Producer(relay_settings)
+    yield made
+    made.close(timeout=0.0)
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python code in a process of its own, which is gone at the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _in_forked_child(work: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What `work` returns (as JSON) in a forked child, which ends by os._exit whatever happens."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            os.write(write, json.dumps(work()).encode())
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - nothing of pytest may run on in the child
+            traceback.print_exc()
+            os._exit(1)
+    os.close(write)
+    said = b""
+    try:
+        deadline = time.monotonic() + seconds
+        while select.select([read], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            piece = os.read(read, 65_536)
+            if not piece:
+                break
+            said += piece
+        else:
+            os.kill(pid, 9)
+            raise AssertionError(f"the forked child hung for {seconds} s")
+    finally:
+        os.close(read)
+        _, status = os.waitpid(pid, 0)
+    assert status == 0, "the forked child failed; see its traceback in the output"
+    return json.loads(said)
+
+
+@pytest.fixture(scope="session")
+def in_forked_child() -> Callable[..., Any]:
+    return _in_forked_child

@@ -1,0 +1,58 @@
+import subprocess
+import sys
+
+import klaviyo_relay
+
+HEAVY = ("redis", "celery", "kombu", "requests", "urllib3", "klaviyo_relay_worker", "asyncio")
+
+
+def loaded_after(code):
+    say = f"{code}\nimport sys\nprint(*sorted(m for m in {HEAVY!r} if m in sys.modules))"
+    said = subprocess.run(
+        [sys.executable, "-I", "-c", say], capture_output=True, text=True, check=True, timeout=30
+    )
+    return said.stdout.split()
+
+
+def test_all_names_exactly_what_the_package_exports():
+    modules = {
+        "batch", "commands", "envelope", "errors", "keys", "lane_entrance", "producer", "settings",
+        "shipper", "spool", "validation", "annotations",
+    }  # fmt: skip
+    public = {name for name in vars(klaviyo_relay) if not name.startswith("_")} - modules
+
+    assert set(klaviyo_relay.__all__) == public
+    assert len(klaviyo_relay.__all__) == len(set(klaviyo_relay.__all__))
+
+
+def test_each_verb_of_the_module_is_that_of_one_producer():
+    verbs = [name for name in klaviyo_relay.__all__ if name.islower()]
+
+    owners = {getattr(klaviyo_relay, name).__self__ for name in verbs}
+
+    assert len(verbs) == 17
+    assert len(owners) == 1
+    assert isinstance(owners.pop(), klaviyo_relay.Producer)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_after("import klaviyo_relay") == []
+
+
+def test_making_a_producer_and_a_command_imports_nothing_heavy_either():
+    code = (
+        "import klaviyo_relay as k; k.Producer(); k.Settings();"
+        "k.Track(metric='m', email='ada@lovelace.dev')"
+    )
+
+    assert loaded_after(code) == []
+
+
+def test_importing_the_package_makes_no_files_and_no_threads(tmp_path):
+    code = (
+        "import os, threading; os.environ['XDG_STATE_HOME'] = os.environ['HOME'] = {0!r};"
+        "import klaviyo_relay; klaviyo_relay.flush(); klaviyo_relay.close();"
+        "assert threading.active_count() == 1; assert not os.listdir({0!r})"
+    ).format(str(tmp_path))
+
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=30)
