@@ -47,7 +47,7 @@ LANES = (
 )
 
 
-class ReceivedTrack(Command, frozen=True, kw_only=True, tag="track"):
+class ReceivedTrack(Command, frozen=True, kw_only=True, tag="track", gc=False):
     """A track as a worker reads it: not checked again, and its properties stay the JSON they are.
 
     Taking them apart and putting them together again would be most of the work of a delivery.
@@ -88,7 +88,14 @@ OtherCommand = (
 AnyCommand = TypeVar("AnyCommand")
 
 
-class Envelope(msgspec.Struct, Generic[AnyCommand], frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(
+    msgspec.Struct,
+    Generic[AnyCommand],
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+):
     """A command with what delivery needs to know of it.
 
     Attributes:

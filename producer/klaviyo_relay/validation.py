@@ -205,7 +205,7 @@ def json_size(field: str, size: int, most: int) -> None:
 
 def printable(name: object) -> str:
     """A short form of a property's name that cannot break a line or a log."""
-    return str(name)[:40].encode("unicode_escape").decode("ascii")
+    return str(name)[:40].encode("unicode_escape").decode("ascii") or '""'
 
 
 def _encodable(field: str, value: str) -> str:

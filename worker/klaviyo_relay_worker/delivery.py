@@ -88,6 +88,7 @@ class Delivery:
         self._in_flight = 0
         self._snooze: Snooze | None = None
         self._quota_wait = 0.0
+        self._quota_at = 0.0
         self._failures = lane.state().failures
         self._ends_at = time.monotonic() + TURN_SECONDS
 
@@ -123,10 +124,12 @@ class Delivery:
         return self._snooze is None and not is_over
 
     def _may_send(self) -> bool:
+        now = time.monotonic()
         return (
             self._snooze is None
+            and now >= self._quota_at
             and self._in_flight < IN_FLIGHT_MOST
-            and time.monotonic() < self._ends_at
+            and now < self._ends_at
             and not self._is_draining()
         )
 
@@ -170,7 +173,10 @@ class Delivery:
         wait = self._accounts.quota.reserve(
             self._lane.account, batch.endpoint, is_bulk_lane=self._is_bulk_lane
         )
-        self._quota_wait = max(self._quota_wait, wait)
+        if wait:
+            self._quota_wait = max(self._quota_wait, wait)
+            # No use in planning again before: meanwhile the next batch grows.
+            self._quota_at = time.monotonic() + min(wait, QUOTA_PATIENCE_SECONDS)
         return wait == 0
 
     def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:

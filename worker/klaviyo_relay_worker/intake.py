@@ -53,7 +53,11 @@ class Intake:
 
     def _take_due(self, now: float) -> None:
         parked, jobs = self._lane.due(now)
-        known = {entry.key for entry in self.waiting} | self._in_flight
+        known = (
+            self._in_flight
+            if not parked
+            else {entry.key for entry in self.waiting} | self._in_flight
+        )
         fresh = [entry for entry in parked if entry.key not in known]
         for entry in fresh:
             self._fences.pop(entry.key, None)

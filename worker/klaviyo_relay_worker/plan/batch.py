@@ -19,7 +19,7 @@ BODY_MAX_BYTES = 4_950_000
 ITEM_OVERHEAD_BYTES = 320
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """A command in a lane.
 
     Attributes:
@@ -45,7 +45,7 @@ class Entry(Struct, frozen=True):
         return identities(self.envelope.command)
 
 
-class Part(Struct, frozen=True):
+class Part(Struct, frozen=True, gc=False):
     """One item of a request: usually one command, several where they were coalesced.
 
     Attributes:
