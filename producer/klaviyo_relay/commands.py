@@ -12,11 +12,10 @@ or `anonymous_id` (events only). At least one is needed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import fields, force_setattr
+from msgspec.structs import astuple, fields, force_setattr
 
 from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
@@ -74,15 +73,17 @@ class Command(
 
     Attributes:
         lane: name of the lane that delivers this kind of command.
+        is_always_synced: a power cut may not lose it either, whatever the setting durability says.
     """
 
     lane: ClassVar[str]
+    is_always_synced: ClassVar[bool] = False
     identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number", "external_id")
 
     def __post_init__(self) -> None:
         """Check every field that was given, then what only several fields together can tell."""
-        for field, read, check, required in _CHECKS[type(self)]:
-            value = read(self)
+        given = zip(_CHECKS[type(self)], astuple(self), strict=True)
+        for (field, check, required), value in given:
             if value is not None or required:
                 checked = check(field, value)
                 if checked is not value:
@@ -305,6 +306,8 @@ class Subscribe(_Consent, frozen=True, kw_only=True, tag="subscribe"):
 class Unsubscribe(_Consent, frozen=True, kw_only=True, tag="unsubscribe"):
     """Record a person's withdrawal of consent: of one list, or of all marketing without one."""
 
+    is_always_synced = True
+
 
 class _ByEmail(Command, frozen=True, kw_only=True):
     lane = "consent"
@@ -328,6 +331,7 @@ class DeleteProfile(Command, frozen=True, kw_only=True, tag="delete_profile"):
     """
 
     lane = "privacy"
+    is_always_synced = True
     identifiers = ("email", "phone_number", "profile_id")
 
     email: str | None = None
@@ -414,11 +418,8 @@ KINDS: tuple[type[Command], ...] = (
     Track, Identify, AddToList, RemoveFromList, CreateList, RenameList, DeleteList,
     Subscribe, Unsubscribe, Suppress, Unsuppress, DeleteProfile,
 )  # fmt: skip
-_CHECKS: dict[type, tuple[tuple[str, Any, Any, bool], ...]] = {
-    kind: tuple(
-        (field.name, attrgetter(field.name), _CHECK_OF_FIELD[field.name], field.required)
-        for field in fields(kind)
-    )
+_CHECKS: dict[type, tuple[tuple[str, Any, bool], ...]] = {
+    kind: tuple((field.name, _CHECK_OF_FIELD[field.name], field.required) for field in fields(kind))
     for kind in KINDS
 }
 AnyCommand = TypeVar("AnyCommand", bound=Command)

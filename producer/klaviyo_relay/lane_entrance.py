@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
@@ -54,6 +53,8 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 @cache
 def script_of(package: str, name: str) -> str:
     """The text of a Lua script in a package's `scripts` folder."""
+    from importlib.resources import files
+
     return files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
 
 

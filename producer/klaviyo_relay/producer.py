@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from klaviyo_relay import validation
 from klaviyo_relay.commands import (
@@ -34,21 +35,20 @@ from klaviyo_relay.commands import (
     build,
     construct,
 )
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.envelope import Envelope, encode, new_id
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.shipper import Flushed, Shipper
-from klaviyo_relay.spool import OwnSpool
 
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
     from klaviyo_relay.batch import Enqueued
+    from klaviyo_relay.shipper import Flushed, Shipper
+    from klaviyo_relay.spool import OwnSpool
 
 DEFAULT_ACCOUNT = "default"
-# Consent and privacy are not lost to a power cut either.
-_ALWAYS_FULL = (Unsubscribe, DeleteProfile)
+_living: WeakSet[Producer] = WeakSet()
 
 
 class Producer:
@@ -67,6 +67,7 @@ class Producer:
         self._spool: OwnSpool | None = None
         self._shipper: Shipper | None = None
         self._pid = 0
+        _living.add(self)
 
     def track(
         self,
@@ -428,6 +429,8 @@ class Producer:
 
         Needed by nobody for safety: what is left is on the disk and will be shipped.
         """
+        from klaviyo_relay.shipper import Flushed
+
         if self._shipper is None or self._pid != os.getpid():
             return Flushed(0)
         return self._shipper.flush(timeout)
@@ -438,6 +441,8 @@ class Producer:
         Args:
             timeout: seconds to wait. Defaults to the setting exit_seconds.
         """
+        from klaviyo_relay.shipper import Flushed
+
         with self._opening:
             if self._shipper is None or self._spool is None or self._pid != os.getpid():
                 return Flushed(0)
@@ -469,20 +474,23 @@ class Producer:
         for command in commands:
             identity = new_id()
             message = encode(Envelope(id=identity, account=account, at=at, command=command))
-            rows.append((f"{account}:{lane_of(command)}", at, message))
+            rows.append((f"{account}:{command.lane}", at, message))
             ids.append(identity)
-            full = full or isinstance(command, _ALWAYS_FULL)
-        spool = self._spool
-        if spool is None or self._pid != os.getpid():
-            spool = self._open()
-        spool.append(rows, full=full)
+            full = full or command.is_always_synced
+        if self._spool is None or self._pid != os.getpid():
+            self._open()
+        self._spool.append(rows, full=full)  # type: ignore[union-attr]
         self._shipper.notify()  # type: ignore[union-attr]
         return ids
 
-    def _open(self) -> OwnSpool:
+    def _open(self) -> None:
+        # Here, not above: importing the package stays cheap for a process that never enqueues.
+        from klaviyo_relay.shipper import Shipper
+        from klaviyo_relay.spool import OwnSpool
+
         with self._opening:
             if self._spool is not None and self._pid == os.getpid():
-                return self._spool
+                return
             settings = self.settings
             spool = OwnSpool.create(
                 settings.spool_directory, settings.digest, durability=settings.durability
@@ -491,15 +499,21 @@ class Producer:
             self._pid = os.getpid()
             self._spool = spool
             atexit.register(self.close)
-            os.register_at_fork(after_in_child=self._let_go)
-            return spool
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """In a forked child: leave the parent's spool to the parent; the next command opens one."""
         inherited, self._spool, self._shipper = self._spool, None, None
         self._opening = threading.Lock()
         if inherited is not None:
             inherited.abandon()
+
+
+def _let_all_go() -> None:
+    for producer in list(_living):
+        producer.let_go()
+
+
+os.register_at_fork(after_in_child=_let_all_go)
 
 
 def _identify_of(who: Mapping[str, str | None], profile: Mapping[str, Any]) -> Identify:

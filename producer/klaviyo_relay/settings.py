@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -93,6 +92,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         url = urlsplit(self.redis_url)
         query = "&".join(part for part in url.query.split("&") if not part.startswith("password="))
         address = urlunsplit((url.scheme, f"{url.hostname}:{url.port}", url.path, query, ""))
+        from hashlib import blake2b
+
         return blake2b(f"{address}\n{self.namespace}".encode(), digest_size=4).hexdigest()
 
     def __repr__(self) -> str:

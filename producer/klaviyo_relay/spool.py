@@ -63,7 +63,8 @@ class SpoolFile:
         self._synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._writer = self._connect()
         self._reader = self._connect()
-        self._insert = self._writer.execute
+        # One cursor for all inserts: making one for each costs more than validating the command.
+        self._insert = self._writer.cursor().execute
 
     def append(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool = False) -> None:
         """Commit rows of (lane, milliseconds, message), all or none.
@@ -80,16 +81,23 @@ class SpoolFile:
                 if full:
                     self._insert("PRAGMA synchronous=FULL")
                 if len(rows) == 1:
-                    lane, at, message = rows[0]
-                    self._insert(_INSERT, (self.last_row + 1, lane, at, message))
+                    self._insert(_INSERT, (self.last_row + 1, *rows[0]))
                 else:
                     self._append_all(rows)
             except sqlite3.Error as error:
+                self._count_again()
                 raise SpoolFullError(f"cannot write the spool {self.path}: {error}") from error
             finally:
                 if full:
                     self._insert(f"PRAGMA synchronous={self._synchronous}")
             self.last_row += len(rows)
+
+    def _count_again(self) -> None:
+        """A commit that failed may have landed all the same: never use its numbers twice."""
+        try:
+            self.last_row = max(self.last_row, self.newest()[0])
+        except sqlite3.Error:
+            return  # the disk answers nothing at all now; the next append will try again
 
     def _append_all(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
         self._insert("BEGIN IMMEDIATE")

@@ -35,6 +35,10 @@ LATEST_TIME_AHEAD = timedelta(days=365)
 _EMAIL = re.compile(
     r"[^\s@,;:<>()\[\]\\\"\x00-\x20\x7f]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_][\w-]*[^\W_]"
 )
+# What nearly all addresses look like, told in half the time.
+_USUAL_EMAIL = re.compile(
+    r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}"
+)
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _LIST_ID = re.compile(r"[A-Za-z0-9]{6}")
@@ -66,6 +70,8 @@ def text(field: str, value: object, most: int = STRING_MAX_BYTES) -> str:
 
 def email(field: str, value: object) -> str:
     """An address of the form name@domain.tld, at most 100 characters."""
+    if type(value) is str and len(value) <= EMAIL_MAX_CHARACTERS and _USUAL_EMAIL.fullmatch(value):
+        return value
     address = text(field, value, EMAIL_MAX_CHARACTERS)
     if not _EMAIL.fullmatch(address) or ".." in address or ".@" in address or address[0] == ".":
         raise InvalidCommandError(field, "must be one address of the form name@domain.tld")

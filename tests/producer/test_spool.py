@@ -1,0 +1,596 @@
+import itertools
+import os
+import random
+import resource
+import signal
+import sqlite3
+import stat
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from klaviyo_relay import spool as spool_module
+from klaviyo_relay.errors import SpoolError, SpoolFullError
+from klaviyo_relay.spool import (
+    LOCK_SUFFIX,
+    Orphan,
+    OwnSpool,
+    SpoolFile,
+    SpoolLock,
+    milliseconds,
+    spool_paths,
+)
+
+DIGEST = "0a1b2c3d"
+EVENTS, PROFILES = "default:events", "default:profiles"
+
+forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(directory):
+    made = OwnSpool.create(directory, DIGEST)
+    yield made
+    made.close()
+
+
+def rows(*messages, lane=EVENTS, at=1):
+    return [(lane, at, message) for message in messages]
+
+
+def content(path):
+    """What another process finds in a spool file."""
+    found = SpoolFile(path)
+    try:
+        return [message for _, _, message in found.read(0, 1_000_000)]
+    finally:
+        found.close()
+
+
+# --- append and read ------------------------------------------------------------------------------
+
+
+def test_rows_come_back_in_order_with_their_lane_and_number(spool):
+    spool.append(rows(b"a"))
+    spool.append(rows(b"b", b"c", lane=PROFILES))
+
+    assert [tuple(row) for row in spool.read(0, 10)] == [
+        (1, EVENTS, b"a"),
+        (2, PROFILES, b"b"),
+        (3, PROFILES, b"c"),
+    ]
+    assert [row[0] for row in spool.read(1, 1)] == [2]
+    assert spool.last_row == 3
+
+
+def test_an_append_is_seen_by_others_before_it_returns(spool):
+    spool.append(rows(b"a"))
+
+    assert content(spool.path) == [b"a"]
+
+
+def test_the_rows_of_one_lane_can_be_read_and_counted_alone(spool):
+    for message in (b"1", b"2", b"3", b"4"):
+        spool.append(rows(message))
+        spool.append(rows(message, lane=PROFILES))
+
+    assert [row[2] for row in spool.read_lane(EVENTS, 1, 7, 10)] == [b"2", b"3", b"4"]
+    assert [row[2] for row in spool.read_lane(PROFILES, 0, 7, 2)] == [b"1", b"2"]
+    assert spool.count(EVENTS, 1, 7) == 3
+    assert spool.count(EVENTS, 0, 8) == 4
+    assert spool.lanes() == {EVENTS: 7, PROFILES: 8}
+
+
+def test_deleting_spares_the_lanes_that_are_kept_and_what_lies_outside(spool):
+    for number in range(1, 7):
+        spool.append(rows(b"%d" % number, lane=(EVENTS, PROFILES)[number % 2]))
+
+    spool.delete(1, 5, keep=(PROFILES,))
+
+    assert [row[0] for row in spool.read(0, 10)] == [1, 3, 5, 6]
+
+
+def test_the_ages_of_the_oldest_and_newest_rows_are_known(spool):
+    assert spool.newest() == (0, 0)
+    assert spool.oldest_at() is None
+
+    for at in (10, 20, 30):
+        spool.append(rows(b"m", at=at))
+
+    assert tuple(spool.newest()) == (3, 30)
+    assert spool.oldest_at() == 10
+    assert spool.oldest_at(2) == 30
+    assert spool.oldest_at(3) is None
+
+
+def test_row_numbers_are_never_used_twice_even_after_all_rows_are_deleted(spool):
+    spool.append(rows(b"a", b"b"))
+    spool.delete(0, 2)
+    spool.append(rows(b"c"))
+
+    assert [row[0] for row in spool.read(0, 10)] == [3]
+
+
+def test_a_checkpoint_keeps_every_row(spool):
+    spool.append(rows(*(b"%d" % number for number in range(1_000))))
+
+    spool.checkpoint()
+    spool.append(rows(b"after"))
+
+    assert content(spool.path) == [*(b"%d" % number for number in range(1_000)), b"after"]
+
+
+def test_several_rows_are_stored_all_or_none(spool):
+    spool.append(rows(b"a"))
+
+    with pytest.raises(SpoolFullError):
+        spool.append([(EVENTS, 1, b"b"), (None, 1, b"a lane is needed")])
+    spool.append(rows(b"c"))
+
+    assert content(spool.path) == [b"a", b"c"]
+    assert [row[0] for row in spool.read(0, 10)] == [1, 2]
+
+
+def test_many_threads_append_without_losing_or_doubling_a_row(spool):
+    def work(name):
+        for number in range(100):
+            spool.append(rows(b"%d-%d" % (name, number)))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    found = spool.read(0, 10_000)
+    assert [row[0] for row in found] == list(range(1, 1_001))
+    assert len({row[2] for row in found}) == 1_000
+    for name in range(10):
+        mine = [row[2] for row in found if row[2].startswith(b"%d-" % name)]
+        assert mine == [b"%d-%d" % (name, number) for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("durability", "full", "synced"),
+    [("normal", False, False), ("normal", True, True), ("full", False, True), ("full", True, True)],
+)
+def test_an_append_is_synced_to_the_disk_where_it_was_promised(directory, durability, full, synced):
+    spool = OwnSpool.create(directory, DIGEST, durability=durability)
+    levels = []
+    try:
+        spool._writer.set_trace_callback(
+            lambda statement: (
+                statement.startswith("INSERT")
+                and levels.append(spool._writer.execute("PRAGMA synchronous").fetchone()[0])
+            )
+        )
+        spool.append(rows(b"a"), full=full)
+        spool._writer.set_trace_callback(None)
+        after = spool._writer.execute("PRAGMA synchronous").fetchone()[0]
+    finally:
+        spool.close()
+
+    assert levels == [2 if synced else 1]
+    assert after == (2 if durability == "full" else 1)
+
+
+# --- a crash --------------------------------------------------------------------------------------
+
+APPENDER = """
+    import os, sys
+    from pathlib import Path
+    from klaviyo_relay.spool import OwnSpool
+    spool = OwnSpool.create(Path(sys.argv[1]), "0a1b2c3d")
+    number = 0
+    while True:
+        several = 1 + number % 3
+        names = [b"%d" % (number + extra) for extra in range(several)]
+        spool.append([("default:events", 1, name) for name in names], full=number % 50 == 0)
+        number += several
+        if number > 60:
+            spool.delete(0, 30)
+        if number % 7 == 0:
+            spool.checkpoint()
+        os.write(1, b"%d\\n" % number)
+"""
+
+
+@pytest.mark.parametrize("round_", range(6))
+def test_what_was_accepted_is_in_the_file_after_kill_9_at_any_moment(directory, program, round_):
+    patience = random.Random(round_).randrange(1, 400)
+    process = program(APPENDER, directory)
+
+    said = list(itertools.islice(process.stdout, patience))
+    os.kill(process.pid, signal.SIGKILL)
+    accepted = [int(line) for line in [*said, *process.stdout] if line.endswith("\n")]
+    assert process.wait(10) == -signal.SIGKILL
+
+    (path,) = spool_paths(directory, DIGEST)
+    found = SpoolFile(path)
+    stored = found.read(0, 1_000_000)
+    found.close()
+    numbers = [row[0] for row in stored]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert numbers[0] in (1, 31)
+    assert numbers[-1] >= max(accepted)
+    assert len(accepted) >= patience
+    assert [int(row[2]) for row in stored] == [number - 1 for number in numbers]
+
+
+INTERRUPTED = """
+    import random, signal, sys
+    from pathlib import Path
+    from klaviyo_relay.errors import SpoolError
+    from klaviyo_relay.spool import OwnSpool, SpoolFile
+
+    class TimeOut(BaseException):
+        pass
+
+    armed = False
+
+    def ring(*_):
+        global armed
+        if armed:
+            armed = False
+            raise TimeOut
+
+    signal.signal(signal.SIGALRM, ring)
+    chance = random.Random(int(sys.argv[2]))
+    spool = OwnSpool.create(Path(sys.argv[1]), "0a1b2c3d")
+    accepted, refused = [], 0
+    for number in range(400):
+        name = b"%d" % number
+        several = chance.choice((1, 2))
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 3e-4))
+        try:
+            armed = True
+            while armed:
+                spool.append([("default:events", 1, name)] * several)
+                accepted.append(spool.last_row)
+        except TimeOut:
+            pass
+        except SpoolError:
+            refused += 1
+        finally:
+            armed = False
+    other = SpoolFile(spool.path)
+    missing = set(accepted) - {row[0] for row in other.read(0, 1_000_000)}
+    print(len(accepted) > 20, refused, len(missing))
+"""
+
+
+@pytest.mark.xfail(
+    reason="REPORTED: an exception from a signal handler inside append() leaves the transaction"
+    " open or the row number behind; from then on nothing is stored, or is lost"
+)
+def test_an_exception_from_a_signal_handler_inside_an_append_harms_no_later_append(
+    directory, program
+):
+    said = program(INTERRUPTED, directory, 7).communicate(timeout=30)[0]
+
+    assert said.split() == ["True", "0", "0"]
+
+
+@pytest.mark.xfail(
+    reason="REPORTED: anything but sqlite3.Error between BEGIN and COMMIT leaves the transaction open"
+)
+def test_an_append_that_is_interrupted_between_two_rows_stores_nothing_and_ends(spool):
+    def interrupted():
+        yield (EVENTS, 1, b"a")
+        raise KeyboardInterrupt
+
+    class Rows(list):
+        def __iter__(self):
+            return interrupted()
+
+    with pytest.raises(KeyboardInterrupt):
+        spool.append(Rows(rows(b"a", b"b")))
+    spool.append(rows(b"c"))
+
+    assert content(spool.path) == [b"c"]
+
+
+# --- files, modes, locks --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=["000", "022", "077"])
+def test_only_this_user_can_read_the_files(directory, umask):
+    before = os.umask(umask)
+    try:
+        spool = OwnSpool.create(directory, DIGEST)
+        spool.append(rows(b"a"))
+        modes = {
+            path.name.split(".", 1)[1]: stat.S_IMODE(path.stat().st_mode)
+            for path in directory.iterdir()
+        }
+        spool.close()
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert modes == {"lock": 0o600, "spool": 0o600, "spool-wal": 0o600, "spool-shm": 0o600}
+
+
+def test_a_file_carries_the_digest_and_a_source_of_its_own(directory):
+    made = [OwnSpool.create(directory, DIGEST) for _ in range(3)]
+    other = OwnSpool.create(directory, "ffffffff")
+    for one in (*made, other):
+        one.close()
+
+    assert len({one.source for one in made}) == 3
+    assert all(one.path.name == f"{DIGEST}-{one.source}.spool" for one in made)
+    assert {path.name for path in spool_paths(directory, DIGEST)} == {one.path.name for one in made}
+
+
+def test_spool_files_are_listed_oldest_first(directory):
+    made = [OwnSpool.create(directory, DIGEST) for _ in range(4)]
+    for one in made:
+        one.close()
+    order = [made[2], made[0], made[3], made[1]]
+    for age, one in enumerate(order):
+        os.utime(one.path, (age, age))
+
+    assert [path.name for path in spool_paths(directory, DIGEST)] == [o.path.name for o in order]
+
+
+def test_a_directory_without_spools_lists_none(directory):
+    assert list(spool_paths(directory, DIGEST)) == []
+
+
+def test_a_lock_is_held_by_one_and_free_when_released(tmp_path):
+    first = SpoolLock.take(tmp_path / "x.lock")
+
+    assert SpoolLock.take(tmp_path / "x.lock") is None
+    first.release()
+    first.release()
+    second = SpoolLock.take(tmp_path / "x.lock")
+
+    assert second is not None
+    second.release()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_process_is_free_once_it_is_dead(directory, program, end):
+    process = program(APPENDER, directory)
+    process.stdout.readline()
+    (path,) = spool_paths(directory, DIGEST)
+
+    assert SpoolLock.take(path.with_suffix(LOCK_SUFFIX)) is None
+    os.kill(process.pid, end)
+    process.wait(10)
+    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+
+    assert lock is not None
+    lock.release()
+
+
+@forks
+def test_a_forked_child_lets_go_of_the_parents_lock_and_the_parent_keeps_it(spool, in_forked_child):
+    spool.append(rows(b"parent"))
+
+    def child():
+        spool.abandon()
+        return SpoolLock.take(spool.lock.path) is None
+
+    assert in_forked_child(child)
+    assert SpoolLock.take(spool.lock.path) is None
+    spool.append(rows(b"still there"))
+    assert content(spool.path) == [b"parent", b"still there"]
+
+
+@forks
+def test_the_lock_is_free_when_the_parent_is_gone_though_an_abandoning_child_lives(
+    directory, program, wait_until
+):
+    process = program(
+        """
+        import os, sys, time
+        from pathlib import Path
+        from klaviyo_relay.spool import OwnSpool
+        spool = OwnSpool.create(Path(sys.argv[1]), "0a1b2c3d")
+        go, gone = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            spool.abandon()
+            os.write(1, b"%d\\n" % os.getpid())
+            signal = os.read(0, 1)
+            os._exit(0)
+        os.waitpid(pid, os.WNOHANG)
+        while True:
+            time.sleep(1)
+        """,
+        directory,
+    )
+    child = int(process.stdout.readline())
+    try:
+        (path,) = spool_paths(directory, DIGEST)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+        lock = wait_until(lambda: SpoolLock.take(path.with_suffix(LOCK_SUFFIX)))
+
+        lock.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@forks
+def test_an_abandoned_spool_is_left_unharmed_when_the_child_ends_in_good_order(spool, program):
+    spool.append(rows(b"before"))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            spool.abandon()
+            spool._writer = spool._reader = spool._insert = None  # the last references of the child
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+    spool.append(rows(b"after"))
+
+    assert content(spool.path) == [b"before", b"after"]
+    assert spool._writer.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@forks
+def test_the_child_of_a_fork_gets_a_file_of_its_own(spool, directory, in_forked_child):
+    def child():
+        spool.abandon()
+        mine = OwnSpool.create(directory, DIGEST)
+        mine.append(rows(b"child"))
+        return [mine.path.name, mine.pid]
+
+    name, pid = in_forked_child(child)
+    spool.append(rows(b"parent"))
+
+    assert name != spool.path.name
+    assert pid != spool.pid
+    assert content(directory / name) == [b"child"]
+    assert content(spool.path) == [b"parent"]
+
+
+# --- orphans --------------------------------------------------------------------------------------
+
+
+def test_an_orphan_is_dead_when_its_lock_is_ours_and_can_be_removed_without_trace(directory):
+    left = OwnSpool.create(directory, DIGEST)
+    left.append(rows(b"a", b"b"))
+    left.close()
+
+    orphan = Orphan(left.path, SpoolLock.take(left.lock.path))
+
+    assert orphan.is_dead
+    assert orphan.spool.last_row == 2
+    assert orphan.spool.source == left.source
+    orphan.remove()
+    assert list(directory.iterdir()) == []
+
+
+def test_an_orphan_whose_owner_lives_is_not_dead_and_can_be_looked_at(spool):
+    spool.append(rows(b"a"))
+
+    orphan = Orphan(spool.path, SpoolLock.take(spool.lock.path))
+
+    assert not orphan.is_dead
+    assert orphan.spool.oldest_at() == 1
+    orphan.close()
+    spool.append(rows(b"b"))
+    assert content(spool.path) == [b"a", b"b"]
+
+
+def test_a_closed_spool_is_free_for_others(spool):
+    spool.append(rows(b"a"))
+
+    spool.close()
+
+    lock = SpoolLock.take(spool.lock.path)
+    assert lock is not None
+    lock.release()
+
+
+# --- a disk that takes no more --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [1, 3], ids=["one row", "three rows"])
+def test_a_full_disk_is_said_and_nothing_half_is_stored(spool, several):
+    spool.append(rows(b"a" * 100))
+    pages = spool._writer.execute("PRAGMA page_count").fetchone()[0]
+    spool._writer.execute(f"PRAGMA max_page_count={pages + 2}").fetchall()
+
+    with pytest.raises(SpoolFullError) as caught:
+        for _ in range(100):
+            spool.append(rows(*[b"geheim7" * 500] * several))
+
+    assert "geheim7" not in str(caught.value)
+    assert str(spool.path) in str(caught.value)
+    stored = content(spool.path)
+    assert len(stored) == spool.last_row == 1 + (len(stored) - 1) // several * several
+    spool._writer.execute("PRAGMA max_page_count=1000000").fetchall()
+    spool.append(rows(b"room again"))
+    assert content(spool.path)[-1] == b"room again"
+
+
+@forks
+def test_a_file_that_may_not_grow_is_a_full_disk(directory, in_forked_child):
+    def child():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        spool = OwnSpool.create(directory, DIGEST)
+        accepted = 0
+        try:
+            while accepted < 10_000:
+                spool.append(rows(b"x" * 1_000))
+                accepted += 1
+        except SpoolFullError:
+            pass
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        spool.append(rows(b"room again"))
+        return accepted
+
+    accepted = in_forked_child(child)
+
+    (path,) = spool_paths(directory, DIGEST)
+    assert 10 < accepted < 10_000
+    assert content(path) == [b"x" * 1_000] * accepted + [b"room again"]
+
+
+def test_a_directory_that_cannot_be_made_is_a_spool_error(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SpoolError, match=r"file/spool"):
+        OwnSpool.create(tmp_path / "file" / "spool", DIGEST)
+
+
+@forks
+def test_a_directory_that_may_not_be_written_is_a_spool_error(in_forked_child):
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o555)
+
+        def child():
+            if os.getuid() == 0:  # whom no mode stops
+                os.setuid(65_534)
+            try:
+                OwnSpool.create(directory, DIGEST)
+            except SpoolError as error:
+                return str(error)
+
+        assert str(directory) in in_forked_child(child)
+        assert list(directory.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_told_by_sqlite(directory):
+    directory.mkdir()
+    path = directory / f"{DIGEST}-0123456789ab.spool"
+    path.write_bytes(b"this is no database, but long enough to look like a file" * 50)
+
+    with pytest.raises(sqlite3.DatabaseError):
+        Orphan(path, None)
+
+
+def test_the_clock_of_the_rows_counts_milliseconds(monkeypatch):
+    monkeypatch.setattr(spool_module.time, "time_ns", lambda: 1_769_860_800_123_999_999)
+
+    assert milliseconds() == 1_769_860_800_123
+
+
+@pytest.mark.xfail(
+    raises=sqlite3.ProgrammingError,
+    reason="REPORTED: the finally of a synced append raises SQLite's own error over ours",
+)
+def test_a_synced_append_to_a_closed_spool_is_a_spool_error_as_well(directory):
+    spool = OwnSpool.create(directory, DIGEST)
+    spool.close()
+
+    with pytest.raises(SpoolError):
+        spool.append(rows(b"a"))
+    with pytest.raises(SpoolError):
+        spool.append(rows(b"a"), full=True)
+    assert Path(spool.path).exists()

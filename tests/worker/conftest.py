@@ -1,0 +1,215 @@
+"""What the tests of the worker share: entries, conversations with a Klaviyo of one's own, planners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from klaviyo_relay import Producer, Settings
+from klaviyo_relay.commands import Command
+from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.keys import Keys, split
+from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger
+from klaviyo_relay_worker.planner import Planner
+from klaviyo_relay_worker.sandbox import Sandbox
+from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.status import Status
+
+Klaviyo = Callable[[Request], Answer]
+NOW = 1_800_000_000.0
+
+
+class Talk:
+    """Plain words for tests of the plan; nothing in it keeps any state but the next number."""
+
+    now = NOW
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def entry(
+        self, command: Command, *, at: float = NOW, parked: bool = False, attempts: int = 0
+    ) -> Entry:
+        """A command as it stands in a lane, enqueued at `at` (seconds)."""
+        number = next(self._numbers)
+        identity = f"00000000-0000-7000-8000-{number:012d}"
+        envelope = Envelope(id=identity, account="default", at=int(at * 1000), command=command)  # type: ignore[arg-type]
+        key = f"p:{identity}" if parked else f"{number}-0"
+        return Entry(key, envelope, len(encode(envelope)), attempts)
+
+    def entries(self, *commands: Command, at: float = NOW) -> list[Entry]:
+        """Several, in order."""
+        return [self.entry(command, at=at) for command in commands]
+
+    def converse(self, batch: Batch, klaviyo: Klaviyo) -> tuple[Ledger, list[Request]]:
+        """Hold a batch's conversation to its end."""
+        ledger, requests = Ledger(), []
+        conversation = batch.converse(ledger)
+        request = next(conversation, None)
+        while request is not None:
+            requests.append(request)
+            try:
+                request = conversation.send(klaviyo(request))
+            except StopIteration:
+                break
+        return ledger, requests
+
+    def answer(self, status: int = 202, document: Any = None) -> Answer:
+        """What Klaviyo answers."""
+        body = b"" if document is None else msgspec.json.encode(document)
+        return Answer(status, {}, body)
+
+    def refusal(self, *pointers: str, status: int = 400, detail: str = "is wrong") -> Answer:
+        """A JSON:API error document with one error a pointer."""
+        errors = [
+            {
+                "code": "invalid",
+                "title": "Invalid input.",
+                "detail": detail,
+                "source": {"pointer": p},
+            }
+            for p in pointers
+        ]
+        return self.answer(status, {"errors": errors})
+
+    def body(self, request: Request) -> Any:
+        """The request's body."""
+        return msgspec.json.decode(request.body or b"null")
+
+
+@pytest.fixture
+def talk() -> Talk:
+    """See Talk."""
+    return Talk()
+
+
+def wait_until(is_so: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
+    until = time.monotonic() + seconds
+    while not (found := is_so()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not so within {seconds} s")
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """See wait_until."""
+    return wait_until
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """The names of the keys under the default namespace."""
+    return Keys()
+
+
+class House:
+    """A planner in this process between a real Redis and a sandbox; the test plays the doorbell."""
+
+    def __init__(self, redis: Redis, relay: Settings, sandbox: Sandbox) -> None:
+        self.redis, self.relay, self.sandbox = redis, relay, sandbox
+        self.keys = relay.keys
+        self.status = Status(redis, self.keys)
+        self.letters = DeadLetters(redis, self.keys)
+        self._planners: list[Planner] = []
+        self._planner: Planner | None = None
+
+    def make_planner(self, **changes: Any) -> Planner:
+        """One more planner, as another worker process would have."""
+        given: dict[str, Any] = {
+            "redis_url": self.relay.redis_url,
+            "api_url": self.sandbox.url,
+            "api_keys": {"default": "pk_test"},
+        }
+        made = Planner(self.redis, WorkerSettings(**{**given, **changes}))
+        self._planners.append(made)
+        return made
+
+    @property
+    def planner(self) -> Planner:
+        """The planner that works off."""
+        if self._planner is None:
+            self._planner = self.make_planner()
+        return self._planner
+
+    def enqueue(self, *commands: Command, bulk: bool = False) -> None:
+        """Into the lanes, at once."""
+        Producer(self.relay).enqueue_many(commands, bulk=bulk, timeout=10)
+
+    def lanes(self) -> dict[str, Any]:
+        """The numbers of all lanes."""
+        accounts = self.status.report()["accounts"]
+        return accounts["default"]["lanes"] if accounts else {}
+
+    def numbers(self, lane: str) -> dict[str, int]:
+        """Those numbers of a lane that are not 0."""
+        wanted = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
+        found = self.lanes()[lane]
+        return {name: found[name] for name in wanted if found[name]}
+
+    def is_at_rest(self) -> bool:
+        """Nothing is left to be done."""
+        return not any(
+            lane["backlog"] + lane["parked"] + lane["following"] for lane in self.lanes().values()
+        )
+
+    def turn(self) -> None:
+        """One turn at every lane."""
+        for name in self.status.lanes():
+            self.planner.deliver(*split(name))
+
+    def work_off(self, seconds: float = 30.0) -> None:
+        """Turns until all is done; AssertionError after `seconds`."""
+
+        def is_done() -> bool:
+            self.turn()
+            return self.is_at_rest()
+
+        wait_until(is_done, seconds)
+        assert self.status.report()["lost"] == 0
+
+    def dead(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return list(self.letters.all(self.status.lanes()))
+
+    def requests_to(self, endpoint: str) -> int:
+        """Requests that the sandbox has seen, whatever it answered."""
+        return sum(self.sandbox.summary()["requests"].get(endpoint, {}).values())
+
+    def close(self) -> None:
+        """Close the connections to the sandbox and end the senders."""
+        for planner in self._planners:
+            planner._executor.shutdown()
+            for client in planner.accounts._clients.values():
+                client.close()
+
+
+@pytest.fixture
+def house(redis: Redis, relay_settings: Settings, sandbox: Sandbox) -> Iterator[House]:
+    """See House."""
+    made = House(redis, relay_settings, sandbox)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tracks() -> Callable[..., Sequence[Command]]:
+    """Many events of different people."""
+    from klaviyo_relay import Track
+
+    def make(number: int, **more: Any) -> list[Command]:
+        return [
+            Track(metric="Placed Order", email=f"p{at}@shop.io", **more) for at in range(number)
+        ]
+
+    return make
