@@ -6,9 +6,12 @@ not import redis; connecting does.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
@@ -25,6 +28,25 @@ _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
 
 
+# The shipper imports redis in its thread, because that takes a tenth of a second. A process that
+# is forked meanwhile would inherit modules that are half imported, and nobody to finish them, so a
+# fork waits for the import.
+_importing = threading.RLock()
+# What redis, getaddrinfo and the reading of our scripts import when they are first used.
+_IMPORTED_BY_FIRST_USE = (
+    "email.parser",
+    "encodings.ascii",
+    "encodings.idna",
+    "importlib.readers",
+    "importlib.resources",
+)
+os.register_at_fork(
+    before=_importing.acquire,
+    after_in_parent=_importing.release,
+    after_in_child=_importing.release,
+)
+
+
 class MarkFellBackError(RelayError):
     """Redis came back older than it was; the sender has to begin again at the mark that it has."""
 
@@ -38,16 +60,19 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 
     A retry inside the client would hide from us that an answer was lost.
     """
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    with _importing:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
+        for name in _IMPORTED_BY_FIRST_USE:
+            import_module(name)
+        return Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=answer_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
 
 
 @cache

@@ -20,7 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from klaviyo_relay.errors import BackpressureError
+from klaviyo_relay.errors import BackpressureError, RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
@@ -175,6 +175,10 @@ class Shipper:
         self._complained_at = 0.0
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
+        # redis imports this; after the main thread's end, where a short script's commands are
+        # shipped, Python refuses to import it for the first time.
+        import concurrent.futures.thread  # noqa: F401
+
         self._thread.start()
 
     def notify(self) -> None:
@@ -215,10 +219,7 @@ class Shipper:
             return self._complain(error, FULL_SECONDS)
         except sqlite3.Error as error:
             return self._complain(error, self._backoff())
-        except Exception as error:
-            if not _is_redis_error(error):
-                # A fault of ours must not end the thread: the rows would wait for the next process.
-                logger.exception("the shipper met an unexpected error and goes on")
+        except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
             return self._complain(error, self._backoff())
         self._failures = 0
         # From here on a new row rings; one that came in before this line is seen by this look.
@@ -268,6 +269,7 @@ class Shipper:
                 masked(self._settings.redis_url),
                 error,
                 self._own.left,
+                exc_info=None if _is_expected(error) else error,
             )
         with self._progress:
             self._progress.notify_all()
@@ -326,8 +328,8 @@ def _set_aside(path: Path, lock: SpoolLock | None, error: Exception) -> None:
         lock.release()
 
 
-def _is_redis_error(error: Exception) -> bool:
-    # redis is imported only once a connection is wanted, so it cannot be named in an except clause.
-    from redis.exceptions import RedisError
-
-    return isinstance(error, (RedisError, OSError))
+def _is_expected(error: Exception) -> bool:
+    """Whether it is the weather (Redis, the network, the disk) and not a fault of ours."""
+    # redis may not even be imported, so its errors are known by where they come from.
+    from_redis = type(error).__module__.startswith("redis.")
+    return from_redis or isinstance(error, (RelayError, OSError, sqlite3.Error))

@@ -13,7 +13,7 @@ from redis import Redis
 
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
@@ -41,9 +41,10 @@ class Talk:
         """A command as it stands in a lane, enqueued at `at` (seconds)."""
         number = next(self._numbers)
         identity = f"00000000-0000-7000-8000-{number:012d}"
-        envelope = Envelope(id=identity, account="default", at=int(at * 1000), command=command)  # type: ignore[arg-type]
+        envelope = Envelope(id=identity, account="default", at=int(at * 1000), command=command)
+        message = encode(envelope)
         key = f"p:{identity}" if parked else f"{number}-0"
-        return Entry(key, envelope, len(encode(envelope)), attempts)
+        return Entry(key, receive(message), len(message), attempts)
 
     def entries(self, *commands: Command, at: float = NOW) -> list[Entry]:
         """Several, in order."""

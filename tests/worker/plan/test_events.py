@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klaviyo_relay import Track
-from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer
 from klaviyo_relay_worker.outcome import Dead, Delivered
@@ -20,7 +20,8 @@ REQUEST_MOST_BYTES = 5_000_000
 
 def made(number, command):
     envelope = Envelope(id=f"id-{number}", account="default", at=0, command=command)
-    return Entry(f"{number}-0", envelope, len(encode(envelope)))
+    message = encode(envelope)
+    return Entry(f"{number}-0", receive(message), len(message))
 
 
 def planned(talk, entries, **situation):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from klaviyo_relay import Identify
-from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Following
 from klaviyo_relay_worker.plan import profiles
@@ -17,7 +17,8 @@ from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part, Situation
 
 def made(number, command):
     envelope = Envelope(id=f"id-{number}", account="default", at=0, command=command)
-    return Entry(f"{number}-0", envelope, len(encode(envelope)))
+    message = encode(envelope)
+    return Entry(f"{number}-0", receive(message), len(message))
 
 
 def planned(entries, **situation):

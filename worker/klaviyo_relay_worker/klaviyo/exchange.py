@@ -52,5 +52,5 @@ class Answer(Struct, frozen=True):
         """The body as JSON; an empty object where there is none, or none that can be read."""
         try:
             return msgspec.json.decode(self.body) if self.body else {}
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return {}

@@ -85,12 +85,15 @@ def _of_free_profiles(entries: Sequence[Entry], held: frozenset[str]) -> list[En
 def superseded_by_unsubscribe(entries: Sequence[Entry]) -> list[Entry]:
     """Subscribes that a later unsubscribe of the same person takes back before they were sent."""
     found = []
-    later: list[Unsubscribe] = []
+    later: dict[str, list[Unsubscribe]] = {}
     for entry in reversed(entries):
         if isinstance(entry.command, Unsubscribe):
-            later.append(entry.command)
+            for who in entry.identities:
+                later.setdefault(who, []).append(entry.command)
         elif isinstance(entry.command, Subscribe) and any(
-            takes_back(unsubscribe, entry.command) for unsubscribe in later
+            takes_back(unsubscribe, entry.command)
+            for who in entry.identities
+            for unsubscribe in later.get(who, ())
         ):
             found.append(entry)
     return found[::-1]

@@ -46,9 +46,12 @@ def _look(job_id: str, entries: Sequence[Entry], rows: Rows, ledger: Ledger) -> 
     if attributes["status"] == "cancelled":
         ledger.refuse(entries, Failure(code="cancelled", title="Klaviyo cancelled the import job"))
         return
-    ledger.settle(entries, Delivered())
+    judged = Ledger()
+    judged.settle(entries, Delivered())
     if attributes.get("failed_count"):
-        yield from _blame(job_id, rows, ledger)
+        yield from _blame(job_id, rows, judged)
+    # Only now: an outage between two pages of errors must not deliver what has failed.
+    ledger.outcomes.update(judged.outcomes)
 
 
 def _blame(job_id: str, rows: Rows, ledger: Ledger) -> Conversation:
@@ -76,6 +79,10 @@ def _blame_row(error: dict[str, Any], rows: Rows, ledger: Ledger) -> None:
 
 
 def _is_row(entry: Entry, attributes: dict[str, Any]) -> bool:
-    names = ("email", "phone_number", "external_id")
-    given = [(getattr(entry.command, name, None), attributes.get(name)) for name in names]
-    return any(ours is not None and ours == theirs for ours, theirs in given)
+    for name in ("email", "phone_number", "external_id"):
+        ours, theirs = getattr(entry.command, name, None), attributes.get(name)
+        if name == "email" and ours is not None and isinstance(theirs, str):
+            ours, theirs = ours.lower(), theirs.lower()
+        if ours is not None and ours == theirs:
+            return True
+    return False

@@ -16,8 +16,10 @@ from klaviyo_relay_worker.plan.batch import Conversation, Ledger, Part
 
 # As in /data/attributes/profiles/data/3/attributes/email, and deeper for events.
 _ITEM = re.compile(r"^/data/attributes/[^/]+/data/(\d+)(?:/|$)")
-# Pointers that blame what all items share.
+# Pointers that blame what all items share. An import job for a list that is gone points to all of
+# itself (recorded, revision 2026-07-15).
 _SHARED = re.compile(r"^/data/relationships/")
+_LIST_IS_GONE = re.compile(r"^List ID \S+ does not exist")
 
 
 class Bulk:
@@ -49,7 +51,7 @@ class Bulk:
         blamed = blamed_items(failures, len(parts))
         if blamed:
             yield from self._without(blamed, parts, ledger)
-        elif any(_SHARED.match(failure.pointer) for failure in failures):
+        elif any(_is_shared(failure) for failure in failures):
             for part in parts:
                 ledger.refuse(part.entries, failures[0])
         elif len(parts) == 1:
@@ -67,6 +69,10 @@ class Bulk:
             yield from self.deliver(good, ledger)
         for at, failure in blamed.items():
             yield from self._last_word(parts[at], failure, ledger)
+
+
+def _is_shared(failure: Failure) -> bool:
+    return bool(_SHARED.match(failure.pointer) or _LIST_IS_GONE.match(failure.detail))
 
 
 def blamed_items(failures: Sequence[Failure], items: int) -> dict[int, Failure]:

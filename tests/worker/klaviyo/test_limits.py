@@ -1,0 +1,38 @@
+"""The rate limits are Klaviyo's own, as its OpenAPI document says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from klaviyo_relay_worker.klaviyo import limits
+
+DOCUMENT = Path(__file__).parents[4] / "shared" / "klaviyo" / "openapi-subset.json"
+
+
+def published():
+    if not DOCUMENT.exists():
+        pytest.skip(f"Klaviyo's OpenAPI document is not at {DOCUMENT}")
+    paths = json.loads(DOCUMENT.read_text())["paths"]
+    return {
+        (method.upper(), "{}".join(part.partition("{")[0] for part in path.split("}")).rstrip("/")): one
+        for path, operations in paths.items()
+        for method, one in operations.items()
+        if isinstance(one, dict)
+    }
+
+
+def number(text):
+    return int(text.partition("/")[0])
+
+
+@pytest.mark.parametrize("endpoint", limits.RATE_LIMITS)
+def test_limits_are_those_of_the_openapi_document(endpoint):
+    method, _, path = endpoint.partition(" ")
+    operation = published()[method, path.replace("{id}", "{}")]
+    told = operation["x-klaviyo-ratelimit"]
+    ours = limits.RATE_LIMITS[endpoint]
+    assert (ours.second, ours.minute) == (number(told["burst"]), number(told["steady"]))
+    assert ours.day == number(told.get("daily", "0/d"))

@@ -1,0 +1,124 @@
+"""Import jobs: their failed rows are told from the others, whatever happens on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from klaviyo_relay import AddToList, Identify
+from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.outcome import Dead, Delivered, Following
+from klaviyo_relay_worker.plan.batch import Ledger
+from klaviyo_relay_worker.plan.imports import look_at
+
+
+def rows_of(talk, *people):
+    return [[talk.entry(command) for command in row] for row in people]
+
+
+def person(name):
+    return Identify(email=f"{name}@x.io")
+
+
+def job(status="complete", failed=0):
+    return {"data": {"id": "JOB", "attributes": {"status": status, "failed_count": failed}}}
+
+
+def error(pointer=None, payload=None):
+    attributes = {"code": "invalid", "title": "Invalid input.", "detail": "is wrong"}
+    attributes["source"] = {"pointer": pointer} if pointer else {}
+    attributes["original_payload"] = payload
+    return {"type": "import-error", "id": "E", "attributes": attributes}
+
+
+def looked(talk, rows, job_document, *pages):
+    """The outcome's kind of each entry, row by row, and the requests."""
+    answers = iter([talk.answer(200, job_document), *(talk.answer(200, page) for page in pages)])
+    ledger, requests = talk.converse(look_at("JOB", rows), lambda _: next(answers))
+    return [[type(ledger.outcomes[entry.key]) for entry in row] for row in rows], requests, ledger
+
+
+def test_a_job_without_failures_is_delivered_after_one_look(talk):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    kinds, requests, _ = looked(talk, rows, job())
+    assert kinds == [[Delivered], [Delivered]]
+    assert [request.endpoint for request in requests] == [limits.GET_IMPORT_JOB]
+
+
+@pytest.mark.parametrize("status", ["queued", "processing", "something new"])
+def test_a_job_still_running_is_followed_on(talk, status):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    _, _, ledger = looked(talk, rows, job(status))
+    assert list(ledger.outcomes.values()) == [Following("JOB", 0), Following("JOB", 1)]
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        error("/data/attributes/profiles/data/1"),
+        error("/data/attributes/profiles/data/1/attributes/email"),
+        error("/data/1/attributes"),
+        error(None, {"type": "profile", "attributes": {"email": "b@x.io"}}),
+        error(None, {"email": "b@x.io"}),
+        error("/data", {"email": "b@x.io"}),
+    ],
+    ids=["row", "attribute", "short", "payload", "flat payload", "pointer to nothing"],
+)
+def test_a_failed_row_is_told_by_its_pointer_or_its_payload(talk, failed):
+    rows = rows_of(talk, [person("a")], [person("b")], [person("c")])
+    kinds, _, ledger = looked(talk, rows, job(failed=1), {"data": [failed]})
+    assert kinds == [[Delivered], [Dead], [Delivered]]
+    assert ledger.outcomes[rows[1][0].key].failure.detail == "is wrong"
+
+
+def test_an_email_in_capitals_is_told_by_the_payload(talk):
+    rows = rows_of(talk, [Identify(email="Ada@X.io")], [person("b")])
+    kinds, _, _ = looked(talk, rows, job(failed=1), {"data": [error(None, {"email": "ada@x.io"})]})
+    assert kinds == [[Dead], [Delivered]]
+
+
+def test_all_commands_of_a_coalesced_row_share_its_fate(talk):
+    rows = rows_of(talk, [person("a"), person("a")], [person("b"), person("b")])
+    page = {"data": [error("/data/attributes/profiles/data/0")]}
+    kinds, _, _ = looked(talk, rows, job(failed=1), page)
+    assert kinds == [[Dead, Dead], [Delivered, Delivered]]
+
+
+def test_errors_are_read_page_by_page(talk):
+    rows = rows_of(talk, *([person(f"p{n}")] for n in range(3)))
+    url = "https://a.klaviyo.com/api/profile-bulk-import-jobs/JOB/import-errors?page%5Bcursor%5D=Q"
+    first = {"data": [error("/data/attributes/profiles/data/0")], "links": {"next": url}}
+    second = {"data": [error("/data/attributes/profiles/data/2")], "links": {"next": None}}
+    kinds, requests, _ = looked(talk, rows, job(failed=2), first, second)
+    assert kinds == [[Dead], [Delivered], [Dead]]
+    assert requests[2].path == url.removeprefix("https://a.klaviyo.com")
+
+
+def test_a_look_that_breaks_off_says_nothing_of_any_row(talk):
+    # An outage between the job and its errors ends the conversation from outside.
+    rows = rows_of(talk, [person("a")], [person("b")])
+    ledger = Ledger()
+    conversation = look_at("JOB", rows).converse(ledger)
+    next(conversation)
+    conversation.send(talk.answer(200, job(failed=1)))
+    conversation.close()
+    assert Delivered() not in ledger.outcomes.values()
+
+
+def test_a_cancelled_job_refuses_its_rows(talk):
+    rows = rows_of(talk, [person("a")])
+    _, _, ledger = looked(talk, rows, job("cancelled"))
+    assert [found.failure.code for found in ledger.outcomes.values()] == ["cancelled"]
+
+
+def test_a_forgotten_job_is_said_for_each_row(talk):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    ledger, _ = talk.converse(
+        look_at("JOB", rows), lambda _: talk.refusal("/data", status=404, detail="no such job")
+    )
+    assert [found.failure.status for found in ledger.outcomes.values()] == [404, 404]
+
+
+def test_rows_of_list_commands_are_told_by_external_id(talk):
+    rows = rows_of(talk, [AddToList(list_id="AAAAAA", external_id="e1")], [person("b")])
+    kinds, _, _ = looked(talk, rows, job(failed=1), {"data": [error(None, {"external_id": "e1"})]})
+    assert kinds == [[Dead], [Delivered]]

@@ -1,0 +1,62 @@
+"""Judging: which answers speak of the commands, and how long the lane waits after the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from klaviyo_relay_worker import judge
+from klaviyo_relay_worker.errors import AnswerLostError, NotSentError
+from klaviyo_relay_worker.klaviyo.exchange import Answer
+
+
+def judged(status, failures=0, chance=0.5, **headers):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return judge.interruption(Answer(status, names, b""), failures, lambda: chance)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 404, 409, 413, 422])
+def test_an_answer_about_the_commands_interrupts_nothing(status):
+    assert judged(status) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "is_failure"),
+    [
+        (301, judge.OUTAGE, True),
+        (302, judge.OUTAGE, True),
+        (401, judge.UNAUTHORIZED, False),
+        (403, judge.UNAUTHORIZED, False),
+        (405, judge.MISCONFIGURED, True),
+        (408, judge.OUTAGE, True),
+        (410, judge.MISCONFIGURED, True),
+        (415, judge.MISCONFIGURED, True),
+        (429, judge.THROTTLED, False),
+        (500, judge.OUTAGE, True),
+        (502, judge.OUTAGE, True),
+        (503, judge.OUTAGE, True),
+        (504, judge.OUTAGE, True),
+        (524, judge.OUTAGE, True),
+    ],
+)
+def test_an_answer_about_klaviyo_lets_the_lane_wait(status, reason, is_failure):
+    snooze = judged(status)
+    assert (snooze.reason, snooze.is_failure) == (reason, is_failure)
+    assert snooze.detail == str(status)
+    assert snooze.seconds > 0
+
+
+def test_a_throttled_lane_waits_as_klaviyo_says():
+    assert 30 <= judged(429, retry_after="30").seconds <= 30.25
+
+
+def test_outages_wait_longer_each_time():
+    waits = [judged(503, failures, 0.9).seconds for failures in range(10)]
+    assert waits == sorted(waits)
+    assert waits[-1] == pytest.approx(54.0)
+
+
+@pytest.mark.parametrize("error", [NotSentError("x"), AnswerLostError("x")], ids=["unsent", "lost"])
+def test_no_answer_is_an_outage(error):
+    snooze = judge.no_answer(error, 0, lambda: 0.5)
+    assert (snooze.reason, snooze.is_failure) == (judge.OUTAGE, True)
+    assert 0.2 <= snooze.seconds <= 0.5
