@@ -477,10 +477,6 @@ def test_the_workers_of_a_process_pool_all_deliver(relay_settings, lanes):
 
 
 @forks
-@pytest.mark.xfail(
-    reason="REPORTED: a fork while another thread opens the spool leaves the child a lock for ever:"
-    " the fork hook is registered only at the end of opening"
-)
 def test_a_child_forked_while_a_thread_opens_the_spool_does_not_hang(away, in_forked_child):
     producer = Producer(away)
     opening, go_on = threading.Event(), threading.Event()

@@ -50,10 +50,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError):
-            while True:
-                received = connection.recv(65536)
-                if not received:
-                    return
+            while received := _whole_request(connection):
                 self.received.append(received)
                 self._behave(connection)
 
@@ -64,6 +61,22 @@ class Server:
             one.close()
         for thread in self._threads:
             thread.join(10)
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received or not _is_whole(received):
+        more = connection.recv(65536)
+        if not more:
+            return b""
+        received += more
+    return received
+
+
+def _is_whole(received: bytes) -> bool:
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    return len(body) >= int(length or b"0")
 
 
 @pytest.fixture
@@ -269,7 +282,11 @@ def test_one_late_request_harms_no_other(serve, client_of):
     assert results == ["late"]
 
 
-@pytest.mark.parametrize("behave", [None, resets, BODY_DRIPS, talks_nonsense], ids=str)
+@pytest.mark.parametrize(
+    "behave",
+    [None, resets, BODY_DRIPS, talks_nonsense],
+    ids=["refused", "reset", "drips", "nonsense"],
+)
 def test_neither_key_nor_person_is_in_an_error(serve, client_of, behave, caplog):
     caplog.set_level(logging.DEBUG)
     if behave is None:

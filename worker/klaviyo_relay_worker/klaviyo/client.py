@@ -7,6 +7,7 @@ requests' and urllib3's errors
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import requests
@@ -23,6 +24,8 @@ from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 CONNECT_SECONDS = 4.0
 CONNECTIONS = 64
 _JSON_API = "application/vnd.api+json"
+# urllib3 logs each URL at the level DEBUG, and the filter in ours may name a person.
+logging.getLogger("urllib3.connectionpool").addFilter(lambda _record: current() is None)
 
 
 class _WatchedConnection(HTTPConnection):
@@ -111,18 +114,21 @@ class KlaviyoClient:
         """
         headers = {"content-type": _JSON_API} if request.body is not None else None
         try:
-            with deadline(self.seconds):
+            with deadline(self.seconds) as mine:
                 response = self._session.request(
                     request.method,
                     self._url + request.path,
                     data=request.body,
                     headers=headers,
-                    timeout=(CONNECT_SECONDS, self.seconds),
+                    timeout=(min(CONNECT_SECONDS, self.seconds), self.seconds),
                     allow_redirects=False,
                 )
         except (requests.RequestException, HTTPError, OSError) as error:
             # Without the chain: it would carry the URL, whose filter may name a person.
             raise _translated(error) from None
+        if mine.has_passed:
+            # The shut socket may look like the end of an answer that gave no length.
+            raise AnswerLostError("no whole answer from Klaviyo within the deadline")
         names = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, names, response.content)
 
