@@ -49,10 +49,14 @@ def test_making_a_producer_and_a_command_imports_nothing_heavy_either():
 
 
 def test_importing_the_package_makes_no_files_and_no_threads(tmp_path):
-    code = (
-        "import os, threading; os.environ['XDG_STATE_HOME'] = os.environ['HOME'] = {0!r};"
-        "import klaviyo_relay; klaviyo_relay.flush(); klaviyo_relay.close();"
-        "assert threading.active_count() == 1; assert not os.listdir({0!r})"
-    ).format(str(tmp_path))
+    code = f"""
+import os, threading
+os.environ["XDG_STATE_HOME"] = os.environ["HOME"] = {str(tmp_path)!r}
+import klaviyo_relay
+klaviyo_relay.flush()
+klaviyo_relay.close()
+assert threading.active_count() == 1
+assert not os.listdir({str(tmp_path)!r})
+"""
 
     subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=30)

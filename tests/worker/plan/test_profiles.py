@@ -141,6 +141,15 @@ def test_clearing_an_attribute_goes_singly_with_null(talk):
     assert list(ledger.outcomes.values()) == [Delivered()]
 
 
+def test_clearing_the_location_clears_its_members(talk):
+    # Klaviyo's OpenAPI document does not allow null for the location itself.
+    [batch] = planned(talk.entries(Identify(email="z@x.io", unset=["location"])))
+    _, [request] = talk.converse(batch, lambda _: talk.answer(200))
+    location = talk.body(request)["data"]["attributes"]["location"]
+    assert len(location) == 10
+    assert set(location.values()) == {None}
+
+
 def test_clearing_a_custom_property_needs_no_single_request(talk):
     entries = talk.entries(*people(5), Identify(email="z@x.io", unset=["custom"]))
     [batch] = planned(entries)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from klaviyo_relay.commands import PROFILE_ATTRIBUTES, Identify
+from klaviyo_relay.validation import LOCATION_FIELDS
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Failure, Following, failures_of
@@ -31,6 +32,8 @@ BULK_MOST = 10_000
 SINGLES_MOST = 4
 # Attributes that only null clears; an import job ignores null, the single endpoint does not.
 _CLEARED_BY_NULL = frozenset((*PROFILE_ATTRIBUTES, "location"))
+# The location itself may not be null, only its members (OpenAPI 2026-07-15).
+_NO_LOCATION = dict.fromkeys(sorted(LOCATION_FIELDS))
 
 _encode = msgspec.json.Encoder().encode
 
@@ -104,7 +107,7 @@ def single_request(part: Part) -> Request:
     resource = profile_resource(identify)
     for name in identify.unset or ():
         if name in _CLEARED_BY_NULL:
-            resource["attributes"][name] = None
+            resource["attributes"][name] = _NO_LOCATION if name == "location" else None
     return Request(
         endpoint=limits.IMPORT_PROFILE,
         path="/api/profile-import",
