@@ -41,9 +41,11 @@ rename_list = _default.rename_list
 delete_list = _default.delete_list
 subscribe = _default.subscribe
 unsubscribe = _default.unsubscribe
+unsubscribe_async = _default.unsubscribe_async
 suppress = _default.suppress
 unsuppress = _default.unsuppress
 delete_profile = _default.delete_profile
+delete_profile_async = _default.delete_profile_async
 enqueue = _default.enqueue
 enqueue_many = _default.enqueue_many
 flush = _default.flush
@@ -61,9 +63,11 @@ __all__ = [  # noqa: RUF022 - in the order in which one meets them
     "delete_list",
     "subscribe",
     "unsubscribe",
+    "unsubscribe_async",
     "suppress",
     "unsuppress",
     "delete_profile",
+    "delete_profile_async",
     "enqueue",
     "enqueue_many",
     "flush",

@@ -4,7 +4,8 @@
     ├── InvalidCommandError   (also ValueError)  the caller's command: names the field and the rule
     ├── ConfigurationError    (also ValueError)  the settings: names every fault at once
     ├── SpoolError                               the disk under the spool directory
-    │   └── SpoolFullError                       full or read-only, and Redis did not take it either
+    │   ├── SpoolFullError                       full or read-only, and Redis did not take it either
+    │   └── SpoolDamagedError                    the file is damaged; a new one takes its place
     └── RedisUnavailableError                    only where Redis is in the call: enqueue_many
         └── BackpressureError                    Redis answers, but is filled up to the watermark
 
@@ -65,6 +66,10 @@ class SpoolFullError(SpoolError):
 
     The command was not accepted: the application decides what to do with it.
     """
+
+
+class SpoolDamagedError(SpoolError):
+    """The spool file is damaged. Not seen by applications: a new file takes its place."""
 
 
 class RedisUnavailableError(RelayError):

@@ -69,7 +69,7 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
             import_module(name)
         return Redis.from_url(
             url,
-            socket_connect_timeout=CONNECT_SECONDS,
+            socket_connect_timeout=min(CONNECT_SECONDS, answer_seconds),
             socket_timeout=answer_seconds,
             retry=Retry(NoBackoff(), 0),
         )

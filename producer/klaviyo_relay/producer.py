@@ -36,7 +36,13 @@ from klaviyo_relay.commands import (
     construct,
 )
 from klaviyo_relay.envelope import Envelope, encode, new_id
-from klaviyo_relay.errors import InvalidCommandError
+from klaviyo_relay.errors import (
+    InvalidCommandError,
+    RedisUnavailableError,
+    SpoolDamagedError,
+    SpoolError,
+    SpoolFullError,
+)
 from klaviyo_relay.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from klaviyo_relay.batch import Enqueued
+    from klaviyo_relay.direct import DirectShipment
     from klaviyo_relay.shipper import Flushed, Shipper
     from klaviyo_relay.spool import OwnSpool
 
@@ -66,6 +73,8 @@ class Producer:
         self._opening = threading.Lock()
         self._spool: OwnSpool | None = None
         self._shipper: Shipper | None = None
+        self._direct: DirectShipment | None = None
+        self._is_sync = False
         self._pid = 0
         _living.add(self)
 
@@ -344,6 +353,12 @@ class Producer:
         )
         return self.enqueue(command, account=account)
 
+    async def unsubscribe_async(self, list_id: str | None = None, **arguments: Any) -> str:
+        """As `unsubscribe`, for a coroutine: the disk is synced in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.unsubscribe, list_id, **arguments)
+
     def suppress(self, *, email: str, account: str = DEFAULT_ACCOUNT) -> str:
         """Stop all email marketing to an address.
 
@@ -377,6 +392,12 @@ class Producer:
         """
         command = DeleteProfile(email=email, phone_number=phone_number, profile_id=profile_id)
         return self.enqueue(command, account=account)
+
+    async def delete_profile_async(self, **arguments: Any) -> str:
+        """As `delete_profile`, for a coroutine: the disk is synced in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.delete_profile, **arguments)
 
     def enqueue(self, command: Command, *, account: str = DEFAULT_ACCOUNT) -> str:
         """Store one command made by hand, such as `Track(metric=…, email=…)`; returns its id.
@@ -477,35 +498,78 @@ class Producer:
             rows.append((f"{account}:{command.lane}", at, message))
             ids.append(identity)
             full = full or command.is_always_synced
-        if self._spool is None or self._pid != os.getpid():
-            self._open()
-        self._spool.append(rows, full=full)  # type: ignore[union-attr]
-        self._shipper.notify()  # type: ignore[union-attr]
+        self._store(rows, full=full)
         return ids
 
-    def _open(self) -> None:
+    def _store(
+        self, rows: list[tuple[str, int, bytes]], *, full: bool, is_second_try: bool = False
+    ) -> None:
+        spool = self._spool
+        try:
+            if spool is None or self._pid != os.getpid():
+                spool = self._open()
+            spool.append(rows, full=full)
+        except SpoolError as error:
+            if isinstance(error, SpoolDamagedError) and spool is not None and not is_second_try:
+                self._leave_damaged(spool)
+                self._store(rows, full=full, is_second_try=True)
+            else:
+                self._ship_at_once(rows, error)
+        else:
+            self._shipper.notify()  # type: ignore[union-attr]
+            if self._is_sync:
+                self.flush(self.settings.sync_seconds)
+
+    def _ship_at_once(self, rows: list[tuple[str, int, bytes]], error: SpoolError) -> None:
+        """The disk takes no more: ship in the call, with a short limit.
+
+        Raises:
+            SpoolFullError: Redis did not take it either; the command is not accepted.
+        """
+        if self._direct is None:
+            from klaviyo_relay.direct import DirectShipment
+
+            self._direct = DirectShipment(self.settings)
+        try:
+            self._direct.ship(rows)
+        except RedisUnavailableError as unavailable:
+            raise SpoolFullError(f"{error}; {unavailable}") from error
+
+    def _open(self) -> OwnSpool:
         # Here, not above: importing the package stays cheap for a process that never enqueues.
         from klaviyo_relay.shipper import Shipper
         from klaviyo_relay.spool import OwnSpool
 
         with self._opening:
             if self._spool is not None and self._pid == os.getpid():
-                return
+                return self._spool
             settings = self.settings
             spool = OwnSpool.create(
                 settings.spool_directory, settings.digest, durability=settings.durability
             )
-            self._shipper = Shipper(spool, settings)
+            self._shipper = Shipper(spool, settings, self._leave_damaged)
             self._pid = os.getpid()
             self._spool = spool
+            self._is_sync = settings.ship == "sync"
             atexit.register(self.close)
+            return spool
 
     def let_go(self) -> None:
         """In a forked child: leave the parent's spool to the parent; the next command opens one."""
         inherited, self._spool, self._shipper = self._spool, None, None
         self._opening = threading.Lock()
+        self._direct = None
         if inherited is not None:
-            inherited.abandon()
+            inherited.lock.release()
+
+    def _leave_damaged(self, spool: OwnSpool) -> None:
+        """The disk has damaged the file: go on with a new one, whose shipper saves what it can."""
+        with self._opening:
+            if self._spool is spool and self._shipper is not None:
+                self._shipper.give_up()
+                self._spool = self._shipper = None
+        # Not closed: its thread may still be reading. From now on it counts as a dead process's.
+        spool.lock.release()
 
 
 def _let_all_go() -> None:

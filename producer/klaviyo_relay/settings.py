@@ -41,6 +41,10 @@ class Settings(Struct, frozen=True, kw_only=True):
             are always "full".
         lane_max_bytes: a lane that holds more takes no more; the spool keeps the rest.
             Defaults to 1,000,000,000.
+        ship: "background" ships from a thread; "sync" also waits in the call until Redis has the
+            command, at most `sync_seconds`, for processes that may be frozen right after it
+            (serverless handlers). Defaults to "background".
+        sync_seconds: Defaults to 2.
         exit_seconds: how long the end of the process may wait for what is unshipped; the rest
             stays in the spool and is shipped later. Defaults to 2.
     """
@@ -50,6 +54,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     namespace: str = DEFAULT_NAMESPACE
     durability: Literal["normal", "full"] = "normal"
     lane_max_bytes: int = 1_000_000_000
+    ship: Literal["background", "sync"] = "background"
+    sync_seconds: float = 2.0
     exit_seconds: float = 2.0
 
     @classmethod
@@ -184,11 +190,19 @@ def _durability(name: str, text: str, faults: list[str]) -> str:
     return text
 
 
+def _ship(name: str, text: str, faults: list[str]) -> str:
+    if text not in ("background", "sync"):
+        faults.append(f"{PREFIX}{name.upper()} must be background or sync")
+    return text
+
+
 _PARSERS = {
     "redis_url": redis_url,
     "spool_dir": _path,
     "namespace": namespace,
     "durability": _durability,
     "lane_max_bytes": integer,
+    "ship": _ship,
+    "sync_seconds": number,
     "exit_seconds": number,
 }

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -31,7 +31,9 @@ from klaviyo_relay.spool import (
     Row,
     SpoolFile,
     SpoolLock,
+    files_of,
     milliseconds,
+    salvage,
     spool_paths,
 )
 
@@ -160,10 +162,21 @@ def _by_lane(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 class Shipper:
-    """The thread. Started by the first command; never a reason for a process to stay alive."""
+    """The thread. Started by the first command; never a reason for a process to stay alive.
 
-    def __init__(self, spool: OwnSpool, settings: Settings) -> None:
+    Args:
+        spool: this process's own.
+        settings: the producer's.
+        on_damage: told when the own file turns out to be damaged; from then on it is another
+            process's business, as if this one were dead, and the thread ends.
+    """
+
+    def __init__(
+        self, spool: OwnSpool, settings: Settings, on_damage: Callable[[OwnSpool], None]
+    ) -> None:
         self._settings = settings
+        self._on_damage = on_damage
+        self._spool = spool
         self._own = FileShipment(spool)
         self._entrance: LaneEntrance | None = None
         self._incarnation: str | None = None
@@ -199,6 +212,11 @@ class Shipper:
         self._wake.set()
         self._thread.join()
 
+    def give_up(self) -> None:
+        """End the thread without waiting for it."""
+        self._stop = True
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stop:
             wait = self._work()
@@ -217,8 +235,13 @@ class Shipper:
                 return 0.0 if shipped >= RESTED_ROWS else REST_SECONDS
         except BackpressureError as error:
             return self._complain(error, FULL_SECONDS)
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             return self._complain(error, self._backoff())
+        except sqlite3.DatabaseError as error:
+            self._complain(error, 0.0)
+            self._stop = True
+            self._on_damage(self._spool)
+            return 0.0
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
             return self._complain(error, self._backoff())
         self._failures = 0
@@ -288,12 +311,29 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
         lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
         try:
             orphan = Orphan(path, lock)
+        except sqlite3.OperationalError as error:
+            logger.warning("the spool file %s cannot be opened now: %s", path, error)
+            _release(lock)
+            continue
         except sqlite3.DatabaseError as error:
-            _set_aside(path, lock, error)
+            if lock is not None:
+                _ship_damaged(entrance, path, lock, error)
             continue
         files += 1
-        _ship_orphan(entrance, orphan)
+        try:
+            _ship_orphan(entrance, orphan)
+        except sqlite3.OperationalError as error:
+            logger.warning("the spool file %s cannot be read now: %s", path, error)
+        except sqlite3.DatabaseError as error:
+            lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+            if lock is not None:
+                _ship_damaged(entrance, path, lock, error)
     return files
+
+
+def _release(lock: SpoolLock | None) -> None:
+    if lock is not None:
+        lock.release()
 
 
 def _ship_orphan(entrance: LaneEntrance, orphan: Orphan) -> None:
@@ -319,13 +359,32 @@ def _ship_orphan(entrance: LaneEntrance, orphan: Orphan) -> None:
     orphan.close()
 
 
-def _set_aside(path: Path, lock: SpoolLock | None, error: Exception) -> None:
-    aside = path.with_name(f"{path.name}.corrupt")
-    logger.error("the spool file %s cannot be read (%s); kept as %s", path, error, aside)
-    path.rename(aside)
-    if lock is not None:
+def _ship_damaged(
+    entrance: LaneEntrance, path: Path, lock: SpoolLock, error: sqlite3.Error
+) -> None:
+    """Ship what can be read of a dead process's damaged file, and set the file aside for people."""
+    source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
+    try:
+        found = salvage(path)
+        for lane, group in _by_lane(found.rows):
+            for at in range(0, len(group), BATCH_ROWS):
+                numbered = [(number, message) for number, _, message in group[at : at + BATCH_ROWS]]
+                entrance.ship(lane, source, numbered)
+        for file in files_of(path):
+            if file.exists():
+                file.rename(file.with_name(f"{file.name}.corrupt"))
         lock.path.unlink(missing_ok=True)
+    finally:
         lock.release()
+    logger.error(
+        "the spool file %s is damaged (%s): %d commands were read and shipped, at least %d could"
+        " not be read; kept as %s.corrupt",
+        path,
+        error,
+        len(found.rows),
+        found.unreadable,
+        path.name,
+    )
 
 
 def _is_expected(error: Exception) -> bool:

@@ -5,13 +5,15 @@ the death of the process at any instruction. Beside `X.spool` stands `X.lock`, w
 holds by flock as long as it lives: whoever can take it knows that the owner is dead, and may ship
 the rest and remove the files.
 
-Three traps that shape this file:
-- A forked child shares the parent's file descriptors. Closing an inherited SQLite connection there
-  could disturb the parent's file, so the child abandons it unclosed and opens a spool of its own.
+Four traps that shape this file:
+- A forked child inherits SQLite's connections and its belief that it holds their locks. To close
+  one there, or to open such a file anew, could destroy the parent's. So a child keeps what it
+  inherited unclosed for ever, never touches those files, and opens a spool of its own.
 - POSIX locks die when *any* descriptor of the file is closed in the process, so nothing but SQLite
   opens an SQLite file here.
 - Row numbers must never be used twice, not even after all rows were deleted, because Redis keeps
   the last row shipped as a mark. The owner therefore counts in memory; SQLite does not.
+- A disk may give back less than it took. What can still be read of a damaged file is shipped.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-from klaviyo_relay.errors import SpoolError, SpoolFullError
+from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
 
 SPOOL_SUFFIX = ".spool"
 LOCK_SUFFIX = ".lock"
@@ -46,6 +48,26 @@ _BUSY_SECONDS = 5.0
 Row = tuple[int, str, bytes]
 
 
+# Every spool file that this process has open, and those that it inherited open from its parent.
+_open_files: dict[Path, tuple[sqlite3.Connection, sqlite3.Connection]] = {}
+_inherited: set[Path] = set()
+
+
+def _keep_inherited() -> None:
+    """In a forked child: hold on to the parent's connections, so that nothing ever closes them."""
+    import ctypes
+
+    for path, connections in _open_files.items():
+        _inherited.add(path)
+        for connection in connections:
+            # A reference that is never given back outlives even the interpreter's end.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    _open_files.clear()
+
+
+os.register_at_fork(after_in_child=_keep_inherited)
+
+
 class SpoolFile:
     """One spool file.
 
@@ -63,6 +85,7 @@ class SpoolFile:
         self._synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._writer = self._connect()
         self._reader = self._connect()
+        _open_files[path] = (self._writer, self._reader)
         # One cursor for all inserts: making one for each costs more than validating the command.
         self._insert = self._writer.cursor().execute
 
@@ -75,6 +98,7 @@ class SpoolFile:
 
         Raises:
             SpoolFullError: the disk is full or read-only; nothing was stored.
+            SpoolDamagedError: the file is damaged, or was closed for that; nothing was stored.
         """
         with self._append_lock:
             try:
@@ -86,7 +110,8 @@ class SpoolFile:
                     self._append_all(rows)
             except sqlite3.Error as error:
                 self._count_again()
-                raise SpoolFullError(f"cannot write the spool {self.path}: {error}") from error
+                kind = SpoolFullError if _is_of_the_disk(error) else SpoolDamagedError
+                raise kind(f"cannot write the spool {self.path}: {error}") from error
             finally:
                 if full:
                     self._insert(f"PRAGMA synchronous={self._synchronous}")
@@ -168,6 +193,7 @@ class SpoolFile:
 
     def close(self) -> None:
         """Close both connections. Never call it in a forked child."""
+        _open_files.pop(self.path, None)
         self._reader.close()
         self._writer.close()
 
@@ -185,6 +211,11 @@ class SpoolFile:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute(_SCHEMA)
         return connection
+
+
+def _is_of_the_disk(error: sqlite3.Error) -> bool:
+    """Whether the disk is full, read-only or failing, rather than the file damaged or closed."""
+    return isinstance(error, sqlite3.OperationalError)
 
 
 class SpoolLock:
@@ -239,28 +270,28 @@ class OwnSpool(SpoolFile):
         except (OSError, sqlite3.Error) as error:
             raise SpoolError(f"cannot write the spool directory {directory}: {error}") from error
 
-    def abandon(self) -> None:
-        """Let go of everything inherited, in a forked child, without closing SQLite."""
-        import ctypes
-
-        self.lock.release()
-        # One reference that is never given back: not even the interpreter's end may close these.
-        for connection in (self._writer, self._reader):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
     def close(self) -> None:
         """Close the file and let others ship what is left."""
-        super().close()
+        with self._append_lock:
+            super().close()
         self.lock.release()
 
 
 class Orphan:
-    """A spool file of another process: dead (its lock is free) or only behind (frozen)."""
+    """A spool file of another process: dead (its lock is free) or only behind (frozen).
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged; see `salvage`.
+    """
 
     def __init__(self, path: Path, lock: SpoolLock | None) -> None:
         self.lock = lock
         self.spool = SpoolFile(path)
-        self.spool.last_row = self.spool.newest()[0]
+        try:
+            self.spool.last_row = self.spool.newest()[0]
+        except sqlite3.Error:
+            self.spool.close()
+            raise
 
     @property
     def is_dead(self) -> bool:
@@ -270,9 +301,8 @@ class Orphan:
     def remove(self) -> None:
         """Delete the files of a dead process. The lock goes last."""
         self.spool.close()
-        path = str(self.spool.path)
-        for name in (path, path + "-wal", path + "-shm"):
-            Path(name).unlink(missing_ok=True)
+        for path in files_of(self.spool.path):
+            path.unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.path.unlink(missing_ok=True)
             self.lock.release()
@@ -284,10 +314,73 @@ class Orphan:
             self.lock.release()
 
 
+class Salvaged(NamedTuple):
+    """What could be read of a damaged file.
+
+    Attributes:
+        rows: in order.
+        unreadable: how many numbers between the first and the last could not be read.
+    """
+
+    rows: list[Row]
+    unreadable: int
+
+
+def salvage(path: Path) -> Salvaged:
+    """Read whatever a damaged file still gives; never raises for the damage."""
+    rows: list[Row] = []
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    try:
+        first, last = _span(connection)
+        unreadable = _read_around_damage(connection, first, last, rows)
+    finally:
+        connection.close()
+    return Salvaged(rows, unreadable)
+
+
+def _span(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The numbers of the first and the last row that SQLite can find from either end."""
+    ends = []
+    for order in ("ASC", "DESC"):
+        try:
+            query = f"SELECT row FROM rows ORDER BY row {order} LIMIT 1"  # noqa: S608 - two constants
+            found = connection.execute(query).fetchone()
+        except sqlite3.DatabaseError:
+            found = None
+        ends.append(int(found[0]) if found else 0)
+    return ends[0], max(ends)
+
+
+def _read_around_damage(
+    connection: sqlite3.Connection, first: int, last: int, rows: list[Row]
+) -> int:
+    """Read a span of rows, in halves where it is damaged; returns how many are unreadable."""
+    if first > last or last == 0:
+        return 0
+    query = "SELECT row, lane, message FROM rows WHERE row BETWEEN ? AND ? ORDER BY row"
+    try:
+        rows += connection.execute(query, (first, last)).fetchall()
+    except sqlite3.DatabaseError:
+        if first == last:
+            return 1
+        middle = (first + last) // 2
+        return _read_around_damage(connection, first, middle, rows) + _read_around_damage(
+            connection, middle + 1, last, rows
+        )
+    return 0
+
+
+def files_of(path: Path) -> tuple[Path, Path, Path]:
+    """The files that make up one SQLite database in WAL mode."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
 def spool_paths(directory: Path, digest: str) -> Iterator[Path]:
     """The spool files of one digest, oldest first."""
     found = []
     for path in directory.glob(f"{digest}-*{SPOOL_SUFFIX}"):
+        if path in _inherited:
+            continue
         try:
             found.append((path.stat().st_mtime, path))
         except FileNotFoundError:  # shipped and removed by somebody else meanwhile

@@ -543,8 +543,8 @@ FORK_UNDER_LOAD = """
     reason="REPORTED: SQLite's allocator lock is inherited held when another thread is inside"
     " SQLite at the moment of the fork; the child's first command hangs for ever (about 2 in 100)",
 )
-def test_a_child_forked_under_load_never_hangs(away):
-    said = run(FORK_UNDER_LOAD, away.redis_url, away.spool_directory)
+def test_a_child_forked_under_load_never_hangs(relay_settings):
+    said = run(FORK_UNDER_LOAD, relay_settings.redis_url, relay_settings.spool_directory)
 
     assert said == ["0"]
 

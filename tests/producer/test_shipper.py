@@ -767,7 +767,7 @@ def test_an_orphan_keeps_its_lock_only_while_it_is_looked_at(entrance, relay_set
 
 
 @pytest.mark.xfail(
-    reason="REPORTED: close() joins a thread that waits up to 5 s for an answer, whatever timeout says"
+    reason="REPORTED: close() joins a thread that waits 5 s for an answer, whatever its timeout"
 )
 def test_close_keeps_to_its_timeout_though_redis_does_not_answer(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shipper, "connect", lambda url: connect(url, answer_seconds=2.0))

@@ -15,32 +15,46 @@ KEY = "kr:{default:events}:lease"
 
 
 @pytest.fixture
+def leases_of(redis_url):
+    """Makes what a worker process has; its connection stays open, as the heartbeat may be at it."""
+    made = []
+
+    def make():
+        made.append(Leases(connect(redis_url)))
+        return made[-1]
+
+    yield make
+    for leases in made:
+        leases._held.clear()
+
+
+@pytest.fixture
 def brief(monkeypatch):
     """Leases of 0.6 s, renewed each 0.1 s."""
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.1)
 
 
-def test_one_holder_at_a_time(redis):
-    first = Leases(redis)
+def test_one_holder_at_a_time(redis, leases_of):
+    first = leases_of()
     held = first.take(KEY)
     assert held is not None
-    assert Leases(redis).take(KEY) is None
+    assert leases_of().take(KEY) is None
     assert first.take(KEY) is None
     first.release(held)
 
 
-def test_a_released_lease_is_free_at_once(redis):
-    leases = Leases(redis)
+def test_a_released_lease_is_free_at_once(redis, leases_of):
+    leases = leases_of()
     held = leases.take(KEY)
     leases.release(held)
-    again = Leases(redis).take(KEY)
+    again = leases_of().take(KEY)
     assert again is not None
     assert again.token != held.token
 
 
-def test_the_heartbeat_keeps_it(redis, brief, until):
-    leases = Leases(redis)
+def test_the_heartbeat_keeps_it(redis, leases_of, brief, until):
+    leases = leases_of()
     held = leases.take(KEY)
     end = time.monotonic() + 1.5
 
@@ -53,25 +67,25 @@ def test_the_heartbeat_keeps_it(redis, brief, until):
     leases.release(held)
 
 
-def test_it_expires_when_nobody_renews_it(redis, brief, until):
-    leases = Leases(redis)
+def test_it_expires_when_nobody_renews_it(redis, leases_of, brief, until):
+    leases = leases_of()
     held = leases.take(KEY)
     leases._held.clear()  # as if the process stood still
     until(lambda: held.remaining_seconds == 0, 5)
-    taken = until(lambda: Leases(redis).take(KEY), 5)
+    taken = until(lambda: leases_of().take(KEY), 5)
     assert taken.token != held.token
 
 
-def test_it_is_never_thought_to_last_longer_than_it_does(redis):
-    leases = Leases(redis)
+def test_it_is_never_thought_to_last_longer_than_it_does(redis, leases_of):
+    leases = leases_of()
     held = leases.take(KEY)
     assert held.remaining_seconds <= redis.pttl(KEY) / 1000 + 0.01
     assert 9 < held.remaining_seconds <= module.LEASE_SECONDS
     leases.release(held)
 
 
-def test_only_its_token_releases_it(redis):
-    leases = Leases(redis)
+def test_only_its_token_releases_it(redis, leases_of):
+    leases = leases_of()
     held = leases.take(KEY)
     leases.release(Lease(KEY))
     assert redis.get(KEY) == held.token.encode()
@@ -79,17 +93,17 @@ def test_only_its_token_releases_it(redis):
     assert redis.get(KEY) is None
 
 
-def test_a_late_release_never_takes_the_next_holders(redis):
-    leases = Leases(redis)
+def test_a_late_release_never_takes_the_next_holders(redis, leases_of):
+    leases = leases_of()
     held = leases.take(KEY)
     redis.delete(KEY)
-    following = Leases(redis).take(KEY)
+    following = leases_of().take(KEY)
     leases.release(held)
     assert redis.get(KEY) == following.token.encode()
 
 
-def test_a_holder_learns_that_it_has_lost(redis, brief, until):
-    leases = Leases(redis)
+def test_a_holder_learns_that_it_has_lost(redis, leases_of, brief, until):
+    leases = leases_of()
     held = leases.take(KEY)
     redis.set(KEY, b"another's")
     until(lambda: held.remaining_seconds == 0, 5)
@@ -105,9 +119,9 @@ def test_a_redis_that_is_away_ends_it_in_time(brief, until):
         server.kill()
         until(lambda: held.remaining_seconds == 0, 5)
         leases.release(held)  # says nothing
-        client.close()
+        leases._held.clear()
 
 
-def test_a_killed_planners_lease_passes_on_within_ten_seconds(redis):
-    Leases(redis).take(KEY)
+def test_a_killed_planners_lease_passes_on_within_ten_seconds(redis, leases_of):
+    leases_of().take(KEY)
     assert redis.pttl(KEY) <= 10_000

@@ -274,7 +274,9 @@ def test_the_openapi_document_allows_the_queries_of_import_jobs(talk):
 def check_query(request: Any) -> None:
     operation = operations()[request.endpoint]
     known = {strict(one)["name"]: strict(one) for one in operation.get("parameters", ())}
-    query = parse_qs(urlsplit(request.path).query, strict_parsing=True) if "?" in request.path else {}
+    query = (
+        parse_qs(urlsplit(request.path).query, strict_parsing=True) if "?" in request.path else {}
+    )
     assert set(query) <= set(known)
     for size in query.get("page[size]", ()):
         assert int(size) <= known["page[size]"]["schema"].get("maximum", int(size))

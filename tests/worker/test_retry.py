@@ -42,7 +42,17 @@ def test_the_jitter_is_full():
         ("Wed, 21 Oct 2026 07:28:00 GMT", 0.2, 0.75),
         ("99999999", 900.0, 900.25),
     ],
-    ids=["one", "almost a minute", "zero", "none", "a word", "negative", "broken", "date", "hostile"],
+    ids=[
+        "one",
+        "almost a minute",
+        "zero",
+        "none",
+        "a word",
+        "negative",
+        "broken",
+        "date",
+        "hostile",
+    ],
 )
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
 def test_after_throttling_never_waits_less_than_klaviyo_says(retry_after, least, most, chance):

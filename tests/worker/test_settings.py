@@ -18,7 +18,9 @@ def faults_of(**environ):
 
 def test_an_empty_environment_means_the_defaults():
     assert WorkerSettings.from_env({}) == WorkerSettings()
-    assert WorkerSettings.from_env({"KLAVIYO_API_URL": "", "KLAVIYO_API_KEY": ""}) == WorkerSettings()
+    assert (
+        WorkerSettings.from_env({"KLAVIYO_API_URL": "", "KLAVIYO_API_KEY": ""}) == WorkerSettings()
+    )
 
 
 def test_everything_can_be_set():
@@ -112,7 +114,9 @@ def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key):
 
 def test_no_secret_is_in_the_repr():
     settings = WorkerSettings(
-        redis_url="redis://:hunter2@r:1/0", celery_broker_url="amqp://u:hunter2@b", api_keys={"eu": KEY}
+        redis_url="redis://:hunter2@r:1/0",
+        celery_broker_url="amqp://u:hunter2@b",
+        api_keys={"eu": KEY},
     )
     assert "hunter2" not in repr(settings) + str(settings)
     assert KEY not in repr(settings) + str(settings)

@@ -98,7 +98,7 @@ def _api_keys(environ: Mapping[str, str], faults: list[str]) -> dict[str, str]:
     for variable, key in environ.items():
         if not key or not (variable == API_KEY or variable.startswith(f"{API_KEY}_")):
             continue
-        if key != key.strip() or not key.isascii() or not key.isprintable():
+        if " " in key or not key.isascii() or not key.isprintable():
             faults.append(f"{variable} has spaces or characters that no API key has")
         found[variable[len(API_KEY) + 1 :].lower() or "default"] = key
     return found

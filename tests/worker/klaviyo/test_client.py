@@ -21,7 +21,9 @@ KEY = "pk_secret0123456789"
 PERSON = "ada%40lovelace.dev"
 SECONDS = 0.6
 SLACK = 2.0  # for a busy machine; a time-out a read would take for ever
-GET = Request(endpoint="GET /api/lists/{id}/profiles", path=f'/api/lists/A/profiles?filter="{PERSON}"')
+GET = Request(
+    endpoint="GET /api/lists/{id}/profiles", path=f'/api/lists/A/profiles?filter="{PERSON}"'
+)
 POST = Request(endpoint="POST /api/events", path="/api/events", body=b'{"data":{}}')
 
 
@@ -203,7 +205,8 @@ def test_a_connection_that_hangs_is_not_sent_within_the_deadline(client_of):
 
 
 @pytest.mark.parametrize(
-    "status", [b"200 OK", b"302 Found", b"400 Bad", b"401 No", b"404 No", b"429 Slow", b"500 Oh", b"503 No"]
+    "status",
+    [b"200 OK", b"302 Found", b"400 Bad", b"401 No", b"404 No", b"429 Slow", b"500 Oh", b"503 No"],
 )
 def test_every_answer_is_data(serve, client_of, status):
     server = serve(answers(status, b'{"a":1}', b"Retry-After: 7", b"Location: http://x.invalid/"))

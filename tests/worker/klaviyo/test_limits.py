@@ -17,7 +17,10 @@ def published():
         pytest.skip(f"Klaviyo's OpenAPI document is not at {DOCUMENT}")
     paths = json.loads(DOCUMENT.read_text())["paths"]
     return {
-        (method.upper(), "{}".join(part.partition("{")[0] for part in path.split("}")).rstrip("/")): one
+        (
+            method.upper(),
+            "{}".join(part.partition("{")[0] for part in path.split("}")).rstrip("/"),
+        ): one
         for path, operations in paths.items()
         for method, one in operations.items()
         if isinstance(one, dict)

@@ -1,0 +1,58 @@
+"""Shipping in the call itself: for a disk that takes no more, and for nothing else.
+
+The numbers of this source live in memory only, so an answer that is lost stays unknown: the caller
+is told that the command was not accepted, though Redis may have taken it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from klaviyo_relay.errors import RedisUnavailableError, RelayError
+
+if TYPE_CHECKING:
+    from klaviyo_relay.lane_entrance import LaneEntrance
+    from klaviyo_relay.settings import Settings
+
+# A call may take this long at the most, since it may stand in a request handler.
+ANSWER_SECONDS = 0.5
+
+
+class DirectShipment:
+    """Puts commands into Redis while the caller waits."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._source = f"direct-{os.urandom(6).hex()}"
+        self._number = 0
+        self._guard = threading.Lock()
+        self._entrance: LaneEntrance | None = None
+
+    def ship(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
+        """Ship rows of (lane, milliseconds, message), in order.
+
+        Raises:
+            RedisUnavailableError: Redis is away or full.
+        """
+        from redis.exceptions import RedisError
+
+        with self._guard:
+            try:
+                for lane, _, message in rows:
+                    self._number += 1
+                    self._ready().ship(lane, self._source, [(self._number, message)])
+            except (RedisError, RelayError, OSError) as error:
+                raise RedisUnavailableError(f"Redis did not take it either: {error}") from error
+
+    def _ready(self) -> LaneEntrance:
+        if self._entrance is None:
+            from klaviyo_relay.lane_entrance import LaneEntrance, connect
+
+            redis = connect(self._settings.redis_url, answer_seconds=ANSWER_SECONDS)
+            self._entrance = LaneEntrance(redis, self._settings.keys, self._settings.lane_max_bytes)
+        if self._entrance.survey().is_full:
+            raise RedisUnavailableError("Redis is filled up to the watermark")
+        return self._entrance
