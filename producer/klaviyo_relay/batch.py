@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
-from klaviyo_relay.errors import BackpressureError, RedisUnavailableError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
+from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey, connect
 from klaviyo_relay.settings import Settings, masked
 
 CHUNK_COMMANDS = 500
@@ -31,6 +31,21 @@ class Enqueued(NamedTuple):
     added: int
 
 
+class Entrance(Protocol):
+    """What a load needs of a `LaneEntrance`."""
+
+    def survey(self) -> Survey:
+        """State of Redis."""
+
+    def ship(
+        self, lane: str, source: str, numbered: Sequence[tuple[int, bytes]], left_at: int = 0
+    ) -> Shipped:
+        """Put (number, message) pairs into a lane, unless it has them of `source` already."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
 class _Chunk:
     """Consecutive commands of a load, by lane, each with its offset."""
 
@@ -39,7 +54,16 @@ class _Chunk:
         self._bulk = bulk
         self.lanes: dict[str, list[tuple[int, bytes]]] = {}
 
-    def add(self, offset: int, command: Command) -> None:
+    def add_all(self, numbered: list[tuple[int, Command]]) -> InvalidCommandError | None:
+        """Add commands up to one that is too large, and say what is wrong with it."""
+        try:
+            for offset, command in numbered:
+                self._add(offset, command)
+        except InvalidCommandError as error:
+            return error
+        return None
+
+    def _add(self, offset: int, command: Command) -> None:
         at = time.time_ns() // 1_000_000
         envelope = Envelope(id=new_id(), account=self._account, at=at, command=command)
         lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
@@ -54,23 +78,24 @@ def enqueue_many(
     bulk: bool,
     source: str | None,
     timeout: float | None,
+    entrance: Entrance | None = None,
 ) -> Enqueued:
     """See `Producer.enqueue_many`."""
-    redis = connect(settings.redis_url)
-    entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
+    if entrance is None:
+        redis = connect(settings.redis_url)
+        entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
     loading = _Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
     remaining = iter(enumerate(commands, 1))
     given = 0
     try:
         while numbered := _next_commands(remaining):
             chunk = _Chunk(account, bulk=bulk)
-            for offset, command in numbered.commands:
-                chunk.add(offset, command)
+            error = chunk.add_all(numbered.commands) or numbered.error
             for lane, pairs in chunk.lanes.items():
                 loading.ship(lane, pairs)
             given += len(numbered.commands)
-            if numbered.error is not None:
-                raise numbered.error
+            if error is not None:
+                raise error
         return Enqueued(given, loading.added)
     finally:
         entrance.close()
@@ -95,7 +120,7 @@ def _next_commands(remaining: Iterable[tuple[int, Command]]) -> _Read | None:
 
 class _Loading:
     def __init__(
-        self, entrance: LaneEntrance, source: str, timeout: float | None, settings: Settings
+        self, entrance: Entrance, source: str, timeout: float | None, settings: Settings
     ) -> None:
         self._entrance = entrance
         self._source = source

@@ -192,7 +192,7 @@ class Identify(Command, frozen=True, kw_only=True, tag="identify"):
                     f"{member}.{at_fault}", "stands in two of properties, unset, append, unappend"
                 )
             touched |= names
-        for name in PROFILE_ATTRIBUTES:
+        for name in (*PROFILE_ATTRIBUTES, "location"):
             if name in touched and getattr(self, name) is not None:
                 raise InvalidCommandError(name, "is both set and named in unset")
 

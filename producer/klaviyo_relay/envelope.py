@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -94,6 +95,7 @@ class Envelope(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
+    forbid_unknown_fields=True,
     gc=False,
 ):
     """A command with what delivery needs to know of it.
@@ -111,7 +113,8 @@ class Envelope(
     account: str
     at: int
     command: AnyCommand
-    v: int = SCHEMA_VERSION
+    # By a factory, so that it stands on the wire though it is the default.
+    v: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
     trace: str | None = None
 
     @property
@@ -127,6 +130,7 @@ class Envelope(
 _encode = msgspec.json.Encoder().encode
 Sent = Envelope[Track | OtherCommand]
 Received = Envelope[ReceivedTrack | OtherCommand]
+AnyEnvelope = TypeVar("AnyEnvelope", Sent, Received)
 _decode = msgspec.json.Decoder(Sent).decode
 _receive = msgspec.json.Decoder(Received).decode
 
@@ -162,9 +166,7 @@ def decode(message: bytes) -> Sent:
     Raises:
         msgspec.DecodeError: it is not an envelope of a version that this release reads.
     """
-    envelope = _decode(message)
-    _check_version(envelope.v)
-    return envelope
+    return _checked(_decode, message)
 
 
 def receive(message: bytes) -> Received:
@@ -173,14 +175,17 @@ def receive(message: bytes) -> Received:
     Raises:
         msgspec.DecodeError: it is not an envelope of a version that this release reads.
     """
-    envelope = _receive(message)
-    _check_version(envelope.v)
+    return _checked(_receive, message)
+
+
+def _checked(read: Callable[[bytes], AnyEnvelope], message: bytes) -> AnyEnvelope:
+    try:
+        envelope = read(message)
+    except RecursionError:
+        raise msgspec.ValidationError("nested without end") from None
+    if envelope.v > SCHEMA_VERSION:
+        raise msgspec.ValidationError(f"schema version {envelope.v} needs a newer worker")
     return envelope
-
-
-def _check_version(version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise msgspec.ValidationError(f"schema version {version} needs a newer worker")
 
 
 def lane_of(command: Command, *, bulk: bool = False) -> str:

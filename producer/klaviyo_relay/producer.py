@@ -10,8 +10,8 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from klaviyo_relay import validation
@@ -49,13 +49,27 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from klaviyo_relay.batch import Enqueued
+    from klaviyo_relay.batch import Enqueued, Entrance
     from klaviyo_relay.direct import DirectShipment
     from klaviyo_relay.shipper import Flushed, Shipper
     from klaviyo_relay.spool import OwnSpool
 
 DEFAULT_ACCOUNT = "default"
 _living: WeakSet[Producer] = WeakSet()
+
+
+class Diversion(Protocol):
+    """Takes all commands of this process in place of spool and Redis: `klaviyo_relay.testing`."""
+
+    def store(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
+        """Take rows of (lane, milliseconds, message)."""
+
+    def entrance(self) -> Entrance:
+        """Where `enqueue_many` ships."""
+
+
+# None outside of tests.
+diversion: Diversion | None = None
 
 
 class Producer:
@@ -70,6 +84,7 @@ class Producer:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._given_settings = settings
+        self._read_settings: Callable[[], Settings] = Settings.from_env
         self._opening = threading.Lock()
         self._spool: OwnSpool | None = None
         self._shipper: Shipper | None = None
@@ -442,7 +457,13 @@ class Producer:
 
         validation.account("account", account)
         return enqueue_many(
-            self.settings, commands, account=account, bulk=bulk, source=source, timeout=timeout
+            self.settings,
+            commands,
+            account=account,
+            bulk=bulk,
+            source=source,
+            timeout=timeout,
+            entrance=None if diversion is None else diversion.entrance(),
         )
 
     def flush(self, timeout: float = 5.0) -> Flushed:
@@ -452,7 +473,7 @@ class Producer:
         """
         from klaviyo_relay.shipper import Flushed
 
-        if self._shipper is None or self._pid != os.getpid():
+        if self._shipper is None or self._pid != os.getpid() or diversion is not None:
             return Flushed(0)
         return self._shipper.flush(timeout)
 
@@ -467,14 +488,25 @@ class Producer:
         with self._opening:
             if self._shipper is None or self._spool is None or self._pid != os.getpid():
                 return Flushed(0)
-            flushed = self._shipper.flush(
-                self.settings.exit_seconds if timeout is None else timeout
-            )
+            seconds = self.settings.exit_seconds if timeout is None else timeout
+            flushed = self._shipper.flush(seconds if diversion is None else 0.0)
             self._shipper.stop()
             self._spool.close()
             self._spool = self._shipper = None
             atexit.unregister(self.close)
             return flushed
+
+    def configure(self, read: Callable[[], Settings]) -> None:
+        """Take the settings from elsewhere than the environment: for `klaviyo_relay.contrib`.
+
+        What is open under other settings is flushed and closed; the next command opens anew.
+
+        Args:
+            read: called when the settings are needed next; what it raises is raised there.
+        """
+        self.close()
+        self._read_settings = read
+        self._given_settings = self._direct = None
 
     @property
     def settings(self) -> Settings:
@@ -484,7 +516,7 @@ class Producer:
             ConfigurationError: the environment has settings that cannot work.
         """
         if self._given_settings is None:
-            self._given_settings = Settings.from_env()
+            self._given_settings = self._read_settings()
         return self._given_settings
 
     def _enqueue_all(self, commands: Sequence[Command], account: str) -> list[str]:
@@ -504,6 +536,8 @@ class Producer:
     def _store(
         self, rows: list[tuple[str, int, bytes]], *, full: bool, is_second_try: bool = False
     ) -> None:
+        if diversion is not None:
+            return diversion.store(rows)
         spool = self._spool
         try:
             if spool is None or self._pid != os.getpid():

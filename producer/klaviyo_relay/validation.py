@@ -30,6 +30,8 @@ NESTING_MAX = 10
 COMMAND_MAX_BYTES = 4_900_000
 PROFILE_MAX_BYTES = 100_000
 EARLIEST_TIME = datetime(1990, 1, 1, tzinfo=UTC)
+# Clocks differ: a worker's may be behind that of the application whose command it reads.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 LATEST_TIME_AHEAD = timedelta(days=365)
 
 _EMAIL = re.compile(
@@ -148,7 +150,7 @@ def time(field: str, value: object) -> str:
 def past_time(field: str, value: object) -> str:
     """A moment as `time` takes it that has passed already."""
     moment = time(field, value)
-    if datetime.fromisoformat(moment) > datetime.now(UTC):
+    if datetime.fromisoformat(moment) > datetime.now(UTC) + CLOCK_TOLERANCE:
         raise InvalidCommandError(field, "must be in the past")
     return moment
 

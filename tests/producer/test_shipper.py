@@ -347,6 +347,11 @@ def test_a_redis_emptied_while_it_runs_gets_its_register_again(
 # --- fullness -------------------------------------------------------------------------------------
 
 
+@pytest.mark.xfail(
+    strict=False,
+    raises=RuntimeError,
+    reason="REPORTED: flush() and close() walk over the held lanes while the thread changes them",
+)
 def test_a_full_lane_is_held_and_does_not_stop_the_others(
     impatient, relay_settings, redis, lanes, wait_until
 ):
@@ -386,6 +391,37 @@ def test_rows_of_a_held_lane_stay_in_the_file_whatever_the_window(clock, redis, 
     assert b"is held" in [row[2] for row in spool.read(0, 10)]
     assert shipment.left == 1
     spool.close()
+
+
+@pytest.mark.xfail(
+    raises=RuntimeError,
+    reason="REPORTED: flush() and close() walk over the held lanes while the thread changes them",
+)
+def test_what_is_left_can_be_counted_while_the_thread_frees_a_lane(
+    redis, relay_settings, monkeypatch
+):
+    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    shipment = FileShipment(spool)
+    for lane in (EVENTS, PROFILES):
+        spool.append([(lane, 0, b"fills the lane")])
+    shipment.ship_some(narrow)
+    for lane in (EVENTS, PROFILES):
+        spool.append([(lane, 0, b"is held")])
+    shipment.ship_some(narrow)
+    real = spool.count
+
+    def count(*arguments):
+        """Meanwhile, as the shipper's thread may at any time, ship what is held."""
+        for _ in range(2):
+            shipment.ship_some(wide)
+        return real(*arguments)
+
+    monkeypatch.setattr(spool, "count", count)
+    try:
+        assert shipment.left in (0, 1, 2)
+    finally:
+        spool.close()
 
 
 @pytest.mark.xfail(

@@ -199,11 +199,23 @@ class House:
 
 
 @pytest.fixture
-def house(relay_settings: Settings, sandbox: Sandbox) -> Iterator[House]:
+def house_of(sandbox: Sandbox) -> Iterator[Callable[[Settings], House]]:
+    """Makes houses over any Redis."""
+    made: list[House] = []
+
+    def make(relay: Settings) -> House:
+        made.append(House(relay, sandbox))
+        return made[-1]
+
+    yield make
+    for house in made:
+        house.close()
+
+
+@pytest.fixture
+def house(house_of: Callable[[Settings], House], relay_settings: Settings) -> House:
     """See House."""
-    made = House(relay_settings, sandbox)
-    yield made
-    made.close()
+    return house_of(relay_settings)
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Verbs that were under way come back anyway, and a lane takes each only once.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
     )
     install(app, settings)
     return app

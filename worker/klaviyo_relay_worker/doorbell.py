@@ -17,7 +17,6 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay_worker.retry import backoff
 
 logger = logging.getLogger("klaviyo_relay_worker.doorbell")
 
@@ -95,16 +94,14 @@ class Doorbell:
         return [max(when, float(until or 0)) for when in times]
 
     def _run(self) -> None:
-        failures = 0
         while not self._stop.is_set():
             try:
                 self._listen()
-                failures = 0
             except RedisError as error:
-                failures += 1
-                wait = backoff(failures, 1.0)
-                logger.warning("the doorbell cannot reach Redis, again in %.1f s: %s", wait, error)
-                self._stop.wait(min(wait, 5.0))
+                logger.warning(
+                    "the doorbell cannot reach Redis, again in %.1f s: %s", SWEEP_SECONDS, error
+                )
+                self._stop.wait(SWEEP_SECONDS)
             except Exception:
                 # Celery's broker may be away, or full. The sweep rings again.
                 logger.exception("the doorbell could not ring")

@@ -110,7 +110,7 @@ class Lane:
             end = start + int(length)
             try:
                 entries.append(Entry(key, receive(messages[start:end]), end - start))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 broken.append((key, messages[start:end], str(error)))
             start = end
         return entries, broken, key

@@ -65,6 +65,8 @@ class Leases:
         self._renew: Any = redis.register_script(_RENEW)
         self._release: Any = redis.register_script(_RELEASE)
         self._held: dict[str, Lease] = {}
+        # Leases that could not be given back, with the time from which on it is needless.
+        self._owed: list[tuple[float, Lease]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -86,22 +88,37 @@ class Leases:
         return lease
 
     def release(self, lease: Lease) -> None:
-        """Give it back at once; if Redis is away it ends by itself."""
+        """Give it back at once, or as soon as Redis is there again.
+
+        At the latest it ends by itself. A restarted Redis still has the lease: without this the lane would wait for its end.
+        """
         with self._changed:
             self._held.pop(lease.token, None)
+        if not self._give_back(lease):
+            with self._changed:
+                self._owed.append((time.monotonic() + LEASE_SECONDS, lease))
+                self._changed.notify()
+
+    def _give_back(self, lease: Lease) -> bool:
         try:
             self._release(keys=[lease.key], args=[lease.token])
-        except RedisError as error:
-            logger.info("a lease is left to expire: %s", error)
+        except RedisError:
+            return False
+        return True
 
     def _beat(self) -> None:
         while True:
             with self._changed:
-                while not self._held:
+                while not self._held and not self._owed:
                     self._changed.wait()
                 held = list(self._held.values())
+                owed, self._owed = self._owed, []
             for lease in held:
                 self._renew_one(lease)
+            for until, lease in owed:
+                if time.monotonic() < until and not self._give_back(lease):
+                    with self._changed:
+                        self._owed.append((until, lease))
             time.sleep(RENEW_SECONDS)
 
     def _renew_one(self, lease: Lease) -> None:

@@ -1,0 +1,80 @@
+"""Flask: settings from app.config, and the verbs on an extension object.
+
+    relay = Relay()
+
+    def create_app():
+        app = Flask(__name__)
+        app.config["KLAVIYO_RELAY_REDIS_URL"] = "redis://…"
+        relay.init_app(app)
+
+    relay.track("Placed Order", email=…)
+
+Nothing is needed at shutdown: the end of the process waits for what Redis has not got yet, and what
+is left then is on the disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from klaviyo_relay import _default
+from klaviyo_relay.contrib.configuration import read_settings
+from klaviyo_relay.settings import PREFIX
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from klaviyo_relay import Producer
+
+EXTENSION: Final = "klaviyo_relay"
+
+
+class Relay:
+    """The extension; its verbs need no application context.
+
+    A process has one producer, which the verbs of `klaviyo_relay` use as well, so those follow the
+    application's settings too. For a second Redis in the same process give another producer.
+
+    Args:
+        app: initialised at once where given.
+        producer: whom to give the settings. Defaults to the process's own.
+    """
+
+    def __init__(self, app: Flask | None = None, *, producer: Producer = _default) -> None:
+        self.producer = producer
+        self.track = producer.track
+        self.track_once = producer.track_once
+        self.identify = producer.identify
+        self.add_to_list = producer.add_to_list
+        self.remove_from_list = producer.remove_from_list
+        self.create_list = producer.create_list
+        self.rename_list = producer.rename_list
+        self.delete_list = producer.delete_list
+        self.subscribe = producer.subscribe
+        self.unsubscribe = producer.unsubscribe
+        self.suppress = producer.suppress
+        self.unsuppress = producer.unsuppress
+        self.delete_profile = producer.delete_profile
+        self.enqueue = producer.enqueue
+        self.enqueue_many = producer.enqueue_many
+        self.flush = producer.flush
+        self.close = producer.close
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Take the settings from `app.config["KLAVIYO_RELAY_…"]`, the others from the environment.
+
+        The application that is initialised last determines the settings.
+
+        Raises:
+            ConfigurationError: with every fault found.
+        """
+        given = {
+            name.removeprefix(PREFIX): value
+            for name, value in app.config.items()
+            if name.startswith(PREFIX)
+        }
+        settings = read_settings(given, 'app.config["' + PREFIX + '{}"]')
+        self.producer.configure(lambda: settings)
+        app.extensions[EXTENSION] = self

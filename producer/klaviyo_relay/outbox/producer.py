@@ -1,0 +1,111 @@
+"""The producer's verbs, writing rows of the application's transaction instead of a spool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from klaviyo_relay import validation
+from klaviyo_relay.commands import Command
+from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.errors import RelayError
+from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+
+if TYPE_CHECKING:
+    from klaviyo_relay.batch import Enqueued
+
+CHUNK_COMMANDS = 500
+
+
+class OutboxRow(NamedTuple):
+    """What is stored of one command.
+
+    Attributes:
+        lane: the lane's name, `account:lane`.
+        at: when the verb was called, milliseconds since 1970.
+        command_id: the command's id, which the verb returns; for people who look for it.
+        message: the envelope as JSON.
+    """
+
+    lane: str
+    at: int
+    command_id: str
+    message: bytes
+
+
+class OutboxProducer(Producer):
+    """All verbs of a `Producer`; each writes its rows by `write`, in the order of the calls.
+
+    A verb raises `InvalidCommandError` as ever, or what the database raises. It takes as long as
+    an INSERT. `flush` has nothing to wait for, since shipping begins after the commit.
+
+    Args:
+        write: stores rows in the caller's transaction, in their order.
+    """
+
+    def __init__(self, write: Callable[[Sequence[OutboxRow]], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        account: str = DEFAULT_ACCOUNT,
+        bulk: bool = True,
+        source: str | None = None,
+        timeout: float | None = None,
+    ) -> Enqueued:
+        """Store many commands in the transaction, in INSERTs of some hundred rows.
+
+        Args:
+            commands: any iterable; a generator is read as it goes.
+            account: name of the Klaviyo account.
+            bulk: use the low-priority lanes, so that a load never delays live commands.
+            source, timeout: for loads straight into Redis only; here the transaction decides what
+                is stored, and nothing waits for Redis.
+
+        Returns:
+            How many commands were given; all of them were added.
+
+        Raises:
+            InvalidCommandError: a command in the iterable. Roll back, or those before it stay.
+            TypeError: `source` or `timeout` was given.
+        """
+        from klaviyo_relay.batch import Enqueued
+
+        if source is not None or timeout is not None:
+            raise TypeError("source and timeout are for loads straight into Redis, not an outbox")
+        validation.account("account", account)
+        remaining, given = iter(commands), 0
+        while chunk := list(islice(remaining, CHUNK_COMMANDS)):
+            self._write(_rows(chunk, account, bulk=bulk))
+            given += len(chunk)
+        return Enqueued(given, given)
+
+    def flush(self, timeout: float = 5.0) -> NoReturn:  # noqa: ARG002 - the producer's signature
+        """Refused: what is not committed cannot be shipped, and the relay ships the rest.
+
+        Raises:
+            RelayError: always.
+        """
+        raise RelayError("an outbox is shipped by OutboxShipper, after the commit")
+
+    def _enqueue_all(self, commands: Sequence[Command], account: str) -> list[str]:
+        if account != DEFAULT_ACCOUNT:
+            validation.account("account", account)
+        rows = _rows(commands, account)
+        self._write(rows)
+        return [row.command_id for row in rows]
+
+
+def _rows(commands: Iterable[Command], account: str, *, bulk: bool = False) -> list[OutboxRow]:
+    at = time.time_ns() // 1_000_000
+    rows = []
+    for command in commands:
+        identity = new_id()
+        message = encode(Envelope(id=identity, account=account, at=at, command=command))
+        rows.append(OutboxRow(f"{account}:{lane_of(command, bulk=bulk)}", at, identity, message))
+    return rows

@@ -1,0 +1,108 @@
+"""Dead letters: shown in full, redriven as new, discarded for good, each counted once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from klaviyo_relay import Producer, Track
+from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay_worker import dead_letters as module
+from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
+from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.outcome import Dead, Failure
+from klaviyo_relay_worker.status import Status
+
+NAME = "default:events"
+WHY = Failure(status=400, code="invalid", title="Invalid", detail="is wrong", pointer="/data/0")
+COMMAND = Track(metric="Placed Order", email="ada@lovelace.dev", properties={"deep": {"é": [1]}})
+
+
+@pytest.fixture
+def letters(redis, keys):
+    return DeadLetters(redis, keys)
+
+
+@pytest.fixture
+def lane(redis, keys):
+    return Lane(redis, keys, "default", "events")
+
+
+@pytest.fixture
+def dead(redis, relay_settings, letters, lane):
+    """Three dead letters."""
+    Producer(relay_settings).enqueue_many([COMMAND] * 3, bulk=False)
+    lease = Lease(lane.keys.lease)
+    redis.set(lease.key, lease.token)
+    entries, _, _ = lane.read("0-0", 10)
+    lane.settle(lease, entries, {entry.key: Dead(WHY) for entry in entries}, 1234.5)
+    return sorted(letters.all([NAME]), key=lambda one: one.id)
+
+
+def numbers(redis, keys):
+    found = Status(redis, keys).report()["accounts"]["default"]["lanes"]["events"]
+    names = ("accepted", "backlog", "dead", "discarded", "lost")
+    return {name: found[name] for name in names if found[name]}
+
+
+def test_a_letter_says_who_why_and_when(dead):
+    letter = dead[0]
+    assert (letter.lane, letter.verb, letter.failure) == (NAME, "track", WHY)
+    assert (letter.dead_at, letter.attempts) == (1234.5, 1)
+    assert letter.envelope.command.metric == "Placed Order"
+    assert msgspec.json.decode(letter.envelope.command.properties) == {"deep": {"é": [1]}}
+
+
+def test_one_is_found_by_its_id(letters, dead):
+    assert letters.find(["default:profiles", NAME], dead[1].id) == dead[1]
+    assert letters.find([NAME], "nobody") is None
+
+
+def test_a_redriven_letter_stands_in_its_lane_as_it_was(letters, dead, lane, redis, keys):
+    with redis.pubsub() as listening:
+        listening.subscribe(keys.doorbell)
+        listening.get_message(timeout=5)
+        assert letters.redrive(dead[:1]) == 1
+        assert listening.get_message(timeout=5)["data"] == NAME.encode()
+    [entry], _, _ = lane.read("0-0", 10)
+    assert entry.envelope == dead[0].envelope
+    assert entry.attempts == 0
+    assert numbers(redis, keys) == {"accepted": 3, "backlog": 1, "dead": 2}
+    assert int(redis.hget(lane.keys.counts, "bytes")) == entry.size
+
+
+def test_what_was_redriven_or_discarded_is_moved_once(letters, dead, redis, keys):
+    assert [letters.redrive(dead[:2]), letters.redrive(dead[:2])] == [2, 0]
+    assert [letters.discard(dead), letters.discard(dead)] == [1, 0]
+    assert numbers(redis, keys) == {"accepted": 3, "backlog": 2, "discarded": 1}
+
+
+def test_an_unreadable_letter_is_kept_by_a_redrive_and_can_be_discarded(letters, redis, keys):
+    LaneEntrance(redis, keys, 10**9).register(NAME)
+    stored = module.unreadable(NAME, "unreadable-1-0", b"\xff{", "why")
+    redis.hset(keys.lane("default", "events").dead, "unreadable-1-0", stored)
+    [letter] = letters.all([NAME])
+    assert (letter.verb, letter.envelope, letter.failure.detail) == ("?", None, "why")
+    assert letters.redrive([letter]) == 0
+    assert letters.discard([letter]) == 1
+    assert list(letters.all([NAME])) == []
+
+
+def test_an_invalid_one_of_the_celery_door_is_accepted_as_dead_once(letters, redis, keys):
+    entrance = LaneEntrance(redis, keys, 10**9)
+    letter = module.invalid(NAME, "task-1", "track", '{"metric":1}', "metric: must be a string")
+    for _ in range(2):
+        entrance.bury(NAME, script_of("klaviyo_relay_worker", "bury"), "task-1", letter)
+    assert numbers(redis, keys) == {"accepted": 1, "dead": 1}
+    [found] = letters.all([NAME])
+    assert (found.verb, found.message, found.failure.code) == ("track", '{"metric":1}', "invalid")
+
+
+def test_a_letter_survives_writing_and_reading(dead):
+    again = msgspec.json.decode(msgspec.json.encode(dead[0]), type=DeadLetter)
+    assert again == dead[0]
+
+
+def test_nothing_private_is_in_a_repr(dead):
+    assert "lovelace" not in repr(dead[0])

@@ -1,0 +1,540 @@
+"""Delivery, in this process: a real Redis, the sandbox for Klaviyo, the test for the doorbell.
+
+What is promised: everything arrives or is dead in Klaviyo's words, once in effect, in few requests,
+and no outage of any kind costs a command.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+from redis.exceptions import RedisError
+
+from klaviyo_relay import (
+    AddToList,
+    CreateList,
+    DeleteList,
+    DeleteProfile,
+    Identify,
+    RemoveFromList,
+    RenameList,
+    Settings,
+    Subscribe,
+    Suppress,
+    Track,
+    Unsubscribe,
+    Unsuppress,
+)
+from klaviyo_relay.envelope import LANES
+from klaviyo_relay_worker import judge
+from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.plan import consent, lists
+
+BULK = limits.BULK_CREATE_EVENTS
+
+
+def people_of(sandbox):
+    return {one["email"]: one for one in sandbox.profiles()}
+
+
+# --- every lane -----------------------------------------------------------------------------------
+
+
+def test_every_lane_delivers(house, sandbox):
+    list_id = sandbox.create_list("News")
+    for bulk in (False, True):
+        house.enqueue(
+            Track(metric="Placed Order", email="a@shop.io"),
+            Identify(email="a@shop.io", first_name="Ada"),
+            AddToList(list_id=list_id, email="b@shop.io"),
+            Subscribe(list_id=list_id, email="c@shop.io"),
+            DeleteProfile(email=f"nobody{bulk}@shop.io"),
+            bulk=bulk,
+        )
+    house.work_off()
+    assert set(house.lanes()) == set(LANES)
+    assert {name: house.numbers(name) for name in house.lanes()} == {
+        name: {"delivered": 2 if name in ("consent", "privacy") else 1} for name in LANES
+    }
+    assert people_of(sandbox)["a@shop.io"]["first_name"] == "Ada"
+    assert people_of(sandbox)["b@shop.io"]["lists"] == [list_id]
+    assert sandbox.summary()["events"] == 2
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 60])
+def test_events_arrive_as_they_were_given(house, sandbox, number):
+    house.enqueue(
+        *(
+            Track(metric="Placed Order", email=f"p{n}@shop.io", value=n, value_currency="EUR",
+                  properties={"n": n}, time="2026-01-02T03:04:05Z")
+            for n in range(number)
+        )
+    )  # fmt: skip
+    house.work_off()
+    events = sorted(sandbox.events(), key=lambda one: one["value"])
+    assert [one["properties"] for one in events] == [{"n": n} for n in range(number)]
+    assert {one["datetime"] for one in events} == {"2026-01-02T03:04:05+00:00"}
+
+
+def test_an_identify_sets_clears_and_appends(house, sandbox):
+    house.enqueue(
+        Identify(
+            email="a@shop.io", first_name="Ada", last_name="King", properties={"a": 1, "b": 2}
+        ),
+        Identify(email="a@shop.io", location={"city": "Bonn", "zip": "53111"}),
+        Identify(email="a@shop.io", append={"tags": ["x", "y"]}),
+        Identify(email="a@shop.io", unset=["last_name", "b", "location"], unappend={"tags": "x"}),
+    )
+    house.work_off()
+    [profile] = sandbox.profiles()
+    assert profile["properties"] == {"a": 1, "tags": ["y"]}
+    assert (profile["first_name"], profile.get("last_name"), profile["location"]) == (
+        "Ada",
+        None,
+        {},
+    )
+
+
+@pytest.mark.parametrize("number", [1, 300], ids=["singly", "in a job"])
+def test_effects_on_a_person_come_in_order(house, sandbox, number):
+    others = [Identify(email=f"p{n}@shop.io", first_name="X") for n in range(number)]
+    steps = [Identify(email="a@shop.io", properties={"step": n, f"s{n}": n}) for n in range(20)]
+    house.enqueue(*others, *steps, Identify(email="a@shop.io", unset=["first_name"]), *steps[:3])
+    house.work_off()
+    properties = people_of(sandbox)["a@shop.io"]["properties"]
+    assert properties["step"] == 2
+    assert len(properties) == 21
+
+
+def test_lists_live_from_creation_to_deletion(house, sandbox):
+    house.enqueue(
+        CreateList(list_name="News"),
+        *(AddToList(list_name="News", email=f"p{n}@shop.io") for n in range(10)),
+        RemoveFromList(list_name="News", email="p3@shop.io"),
+        RenameList(list_name="News", new_name="Weekly"),
+        AddToList(list_name="Weekly", email="late@shop.io"),
+        CreateList(list_name="Brief"),
+        DeleteList(list_name="Brief"),
+    )
+    house.work_off()
+    [found] = sandbox.summary()["lists"].values()
+    assert found == {"name": "Weekly", "members": 10}
+    assert people_of(sandbox)["p3@shop.io"]["lists"] == []
+
+
+def test_a_list_name_may_be_used_before_another_lane_creates_it(house, sandbox, monkeypatch):
+    monkeypatch.setattr(lists, "NAME_AGAIN_SECONDS", 0.05)
+    house.enqueue(AddToList(list_name="News", email="a@shop.io"), bulk=True)
+    house.turn()
+    assert house.numbers("lists:bulk") == {"parked": 1}
+    house.enqueue(CreateList(list_name="News"))
+    house.work_off()
+    assert list(sandbox.summary()["lists"].values()) == [{"name": "News", "members": 1}]
+
+
+def test_consent_follows_the_last_word(house, sandbox):
+    list_id = sandbox.create_list("News")
+    house.enqueue(
+        Subscribe(list_id=list_id, email="stays@shop.io"),
+        Subscribe(list_id=list_id, email="goes@shop.io"),
+        Unsubscribe(list_id=list_id, email="goes@shop.io"),
+        Suppress(email="closed@shop.io"),
+        Suppress(email="open@shop.io"),
+        Unsuppress(email="open@shop.io"),
+        Unsubscribe(email="out@shop.io"),
+    )
+    house.turn()
+    house.turn()
+    marketing = {
+        email: one["subscriptions"]["email"]["marketing"]
+        for email, one in people_of(sandbox).items()
+    }
+    assert marketing["stays@shop.io"]["consent"] == "SUBSCRIBED"
+    assert "goes@shop.io" not in marketing, "a subscribe that was taken back was sent"
+    assert marketing["out@shop.io"]["consent"] == "UNSUBSCRIBED"
+    reasons = {e: [s["reason"] for s in m["suppression"]] for e, m in marketing.items()}
+    assert (reasons["closed@shop.io"], reasons["open@shop.io"]) == (["USER_SUPPRESSED"], [])
+    assert house.lanes()["consent"]["dropped_by_rule"] == {"superseded": 1}
+
+
+def test_an_unsubscribe_of_a_list_is_never_global(house, sandbox, monkeypatch):
+    monkeypatch.setattr(consent, "LOOK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(consent, "MEMBERSHIP_SETTLES_SECONDS", 1.0)
+    list_id = sandbox.create_list("News")
+    house.enqueue(Identify(email="other@shop.io"), Subscribe(list_id=list_id, email="a@shop.io"))
+    house.work_off()
+    house.enqueue(
+        *(Unsubscribe(list_id=list_id, email=f"{who}@shop.io") for who in ("a", "other", "unknown"))
+    )
+    house.work_off()
+    assert sandbox.summary()["global_unsubscribes"] == 0
+    assert house.lanes()["consent"]["dropped_by_rule"] == {"not_on_list": 2}
+    [suppressed] = people_of(sandbox)["a@shop.io"]["subscriptions"]["email"]["marketing"][
+        "list_suppressions"
+    ]
+    assert suppressed["list_id"] == list_id
+
+
+def test_a_deletion_of_an_unknown_profile_is_done(house, sandbox):
+    house.enqueue(Identify(email="a@shop.io"))
+    house.work_off()
+    house.enqueue(DeleteProfile(email="a@shop.io"), DeleteProfile(email="nobody@shop.io"))
+    house.work_off()
+    assert house.numbers("privacy") == {"delivered": 2}
+    assert sandbox.summary()["deletions"] == 1
+
+
+# --- few requests ---------------------------------------------------------------------------------
+
+
+def test_ten_thousand_events_need_few_requests(house, sandbox, tracks):
+    house.enqueue(*tracks(10_000, properties={"x": "y" * 100}))
+    house.work_off()
+    assert sandbox.summary()["events"] == 10_000
+    assert house.requests_to(BULK) <= 12
+    assert house.requests_to(limits.CREATE_EVENT) == 0
+
+
+def test_a_backlog_of_profiles_is_one_job(house, sandbox):
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="A") for n in range(3_000)))
+    house.work_off()
+    assert sandbox.summary()["profiles"] == 3_000
+    assert house.requests_to(limits.BULK_IMPORT_PROFILES) == 1
+
+
+# --- poison ---------------------------------------------------------------------------------------
+
+REFUSED = "The item is refused by a fault rule."
+
+
+@pytest.mark.parametrize("pointer", [True, False], ids=["with pointers", "without pointers"])
+@pytest.mark.parametrize("places", [(500,), (0, 999)], ids=["one", "both ends"])
+def test_poison_among_events_is_dead_in_klaviyos_words(house, sandbox, tracks, pointer, places):
+    commands = tracks(1_000)
+    for place in places:
+        commands[place] = Track(metric="Placed Order", email=f"poison{place}@shop.io")
+    rule = {"endpoint": BULK, "action": "refuse", "match": "poison", "pointer": pointer}
+    sandbox.set_faults([rule])
+    house.enqueue(*commands)
+    house.work_off()
+    number = len(places)
+    assert house.numbers("events") == {"delivered": 1_000 - number, "dead": number}
+    assert sandbox.summary()["events"] == 1_000 - number
+    for letter in house.dead():
+        assert letter.envelope.command.email.startswith("poison")
+        assert (letter.failure.status, letter.failure.detail) == (400, REFUSED)
+    assert house.requests_to(BULK) <= (2 if pointer else 1 + number * 2 * 10)
+
+
+@pytest.mark.parametrize("pointer", [True, False], ids=["with pointers", "without pointers"])
+def test_poison_among_profiles_harms_no_other(house, sandbox, pointer):
+    rule = {"action": "refuse", "match": "poison", "pointer": pointer}
+    sandbox.set_faults([rule])
+    house.enqueue(
+        *(Identify(email=f"p{n}@shop.io", first_name="A") for n in range(50)),
+        Identify(email="both@shop.io", first_name="good"),
+        Identify(email="both@shop.io", last_name="poison"),
+    )
+    house.work_off()
+    assert house.numbers("profiles") == {"delivered": 51, "dead": 1}
+    assert people_of(sandbox)["both@shop.io"]["first_name"] == "good"
+    assert sandbox.summary()["profiles"] == 51
+
+
+def test_an_unreadable_message_is_a_dead_letter(house, sandbox, tracks):
+    house.enqueue(*tracks(3))
+    stream = house.keys.lane("default", "events").stream
+    house.redis.xadd(stream, {"e": b'{"v":99}'})
+    house.redis.hincrby(house.keys.lane("default", "events").counts, "accepted", 1)
+    house.work_off()
+    assert house.numbers("events") == {"delivered": 3, "dead": 1}
+
+
+def test_a_dead_letter_that_is_redriven_arrives(house, sandbox, tracks):
+    sandbox.set_faults([{"action": "refuse", "match": "p1@"}])
+    house.enqueue(*tracks(3))
+    house.work_off()
+    assert house.numbers("events") == {"delivered": 2, "dead": 1}
+    sandbox.clear_faults()
+    assert house.letters.redrive(house.dead()) == 1
+    house.work_off()
+    assert house.numbers("events") == {"delivered": 3}
+    assert sandbox.summary()["events"] == 3
+
+
+# --- import jobs ----------------------------------------------------------------------------------
+
+
+def test_the_failing_rows_of_a_job_are_dead_and_the_others_delivered(house, sandbox):
+    house.enqueue(Identify(email="taken@shop.io"), Identify(phone_number="+4915112345678"))
+    house.work_off()
+    clash = Identify(email="taken@shop.io", phone_number="+4915112345678")
+    house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)), clash)
+    house.work_off()
+    assert house.numbers("profiles") == {"delivered": 22, "dead": 1}
+    [letter] = house.dead()
+    assert letter.failure.code == "duplicate_profile"
+    assert letter.envelope.command.email == "taken@shop.io"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 503}, {"action": "reset"}, {"status": 429, "retry_after": 0}],
+    ids=["503", "reset", "429"],
+)
+def test_an_outage_while_the_errors_are_read_delivers_no_failed_row(house, sandbox, fault):
+    house.enqueue(Identify(email="taken@shop.io"), Identify(phone_number="+4915112345678"))
+    house.work_off()
+    sandbox.set_faults([{"endpoint": limits.GET_IMPORT_ERRORS, "times": 1, **fault}])
+    clash = Identify(email="taken@shop.io", phone_number="+4915112345678")
+    house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(5)), clash)
+    house.work_off()
+    assert house.numbers("profiles") == {"delivered": 7, "dead": 1}
+
+
+def test_later_commands_of_a_person_wait_for_the_job(house, sandbox, until):
+    sandbox.configure(import_delay_seconds=0.8)
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
+    house.turn()
+    assert house.numbers("profiles") == {"following": 20}
+    house.enqueue(Identify(email="p0@shop.io", first_name="new"), Identify(email="q@shop.io"))
+    house.turn()
+    assert house.numbers("profiles")["backlog"] == 1
+    house.work_off()
+    assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+
+
+# --- outages --------------------------------------------------------------------------------------
+
+OUTAGES = {
+    "500": ({"status": 500}, "discard"),
+    "503": ({"status": 503}, "discard"),
+    "429": ({"status": 429, "retry_after": 0}, "discard"),
+    "reset": ({"action": "reset"}, "discard"),
+    "lost answer, repeats discarded": ({"action": "lose_answer"}, "discard"),
+    "lost answer, repeats refused": ({"action": "lose_answer"}, "refuse"),
+    "hang": ({"action": "hang", "seconds": 30}, "discard"),
+    "drip, repeats refused": ({"action": "drip", "seconds_per_byte": 0.05}, "refuse"),
+}
+EVERYTHING = [
+    *(Track(metric="Placed Order", email=f"p{n}@shop.io") for n in range(30)),
+    *(Identify(email=f"p{n}@shop.io", properties={"n": n}) for n in range(30)),
+    *(AddToList(list_name="News", email=f"p{n}@shop.io") for n in range(30)),
+    *(Subscribe(list_name="News", email=f"p{n}@shop.io") for n in range(30)),
+    DeleteProfile(email="nobody@shop.io"),
+]
+
+
+@pytest.mark.parametrize(("fault", "repeats"), OUTAGES.values(), ids=OUTAGES)
+def test_an_outage_costs_no_command_and_doubles_none(house, sandbox, fault, repeats):
+    house._planner = house.make_planner(request_seconds=0.5)
+    sandbox.configure(repeats=repeats)
+    sandbox.create_list("News")
+    sandbox.set_faults([{"times": 6, **fault}])
+    house.enqueue(*EVERYTHING)
+    house.turn()
+    assert not house.is_at_rest() or "drip" in str(fault)
+    house.work_off()
+    assert house.dead() == []
+    assert sum(lane["delivered"] for lane in house.lanes().values()) == len(EVERYTHING)
+    assert Counter(one["unique_id"] for one in sandbox.events()).most_common(1)[0][1] == 1
+    assert sandbox.summary()["events"] == 30
+    [found] = sandbox.summary()["lists"].values()
+    assert found["members"] == 30
+    assert all(one["properties"] == {"n": int(one["email"][1:-8])} for one in sandbox.profiles())
+
+
+@pytest.mark.parametrize("repeats", ["discard", "refuse"])
+def test_a_lost_answer_to_a_backlog_doubles_nothing(house, sandbox, tracks, repeats):
+    sandbox.configure(repeats=repeats)
+    sandbox.set_faults([{"endpoint": BULK, "action": "lose_answer", "times": 1}])
+    house.enqueue(*tracks(200))
+    house.work_off()
+    assert sandbox.summary()["events"] == 200
+    assert house.numbers("events") == {"delivered": 200}
+
+
+def test_a_lane_that_snoozes_sends_nothing_before_its_time(house, sandbox, tracks, monkeypatch):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 30.0)
+    sandbox.set_faults([{"status": 503}])
+    house.enqueue(*tracks(10))
+    for _ in range(5):
+        house.turn()
+    assert house.requests_to(BULK) == 1
+    lane = house.lanes()["events"]
+    assert (lane["waits_for"], lane["backlog"]) == ("outage", 10)
+
+
+def test_one_lanes_outage_leaves_the_others_alone(house, sandbox, tracks):
+    sandbox.set_faults([{"endpoint": BULK, "status": 503}])
+    house.enqueue(*tracks(10), Identify(email="a@shop.io"))
+    house.turn()
+    assert house.numbers("profiles") == {"delivered": 1}
+    assert house.numbers("events") == {"backlog": 10}
+
+
+def test_outages_are_counted_until_one_success(house, sandbox, tracks, until):
+    sandbox.set_faults([{"status": 503, "times": 4}])
+    house.enqueue(*tracks(1))
+    breakers = set()
+
+    def is_done():
+        house.turn()
+        breakers.add(house.lanes()["events"]["breaker"])
+        return house.is_at_rest()
+
+    until(is_done)
+    assert "open" in breakers
+    assert house.lanes()["events"]["breaker"] == "closed"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_bad_key_pauses_the_account_and_kills_nothing(
+    house, sandbox, tracks, status, monkeypatch
+):
+    monkeypatch.setattr(judge, "PROBE_SECONDS", 0.3)
+    sandbox.set_faults([{"status": status}])
+    house.enqueue(*tracks(10), Identify(email="a@shop.io"))
+    house.planner.deliver("default", "events")
+    house.planner.deliver("default", "profiles")
+    assert house.requests_to(limits.IMPORT_PROFILE) == 0, "the whole account must wait"
+    assert house.lanes()["events"]["paused"]
+    assert house.dead() == []
+    sandbox.clear_faults()
+    house.work_off()
+    assert house.numbers("events") == {"delivered": 10}
+    assert house.numbers("profiles") == {"delivered": 1}
+
+
+def test_a_key_that_the_sandbox_refuses_is_mended_by_a_new_worker(
+    house, sandbox, tracks, monkeypatch
+):
+    monkeypatch.setattr(judge, "PROBE_SECONDS", 0.3)
+    house._planner = house.make_planner(api_keys={"default": "wrong"})
+    house.enqueue(*tracks(10))
+    house.turn()
+    assert house.numbers("events") == {"backlog": 10}
+    house._planner = house.make_planner()
+    house.work_off()
+    assert sandbox.summary()["events"] == 10
+
+
+def test_an_account_without_a_key_waits_for_one(house, sandbox, tracks):
+    house._planner = house.make_planner(api_keys={"eu": "pk_eu"})
+    house.enqueue(*tracks(2))
+    house.turn()
+    assert house.numbers("events") == {"backlog": 2}
+    house._planner = house.make_planner()
+    house.work_off()
+
+
+def test_klaviyos_limits_are_kept(house, sandbox, tracks):
+    sandbox.configure(limits=True)
+    house.enqueue(*(Identify(email="a@shop.io", properties={"n": n}) for n in range(2)))
+    house.enqueue(*(DeleteProfile(email=f"nobody{n}@shop.io") for n in range(7)))
+    house.work_off()
+    assert sandbox.summary()["throttled"] == 0
+    assert house.numbers("privacy") == {"delivered": 7}
+
+
+# --- planners -------------------------------------------------------------------------------------
+
+
+def test_two_planners_share_the_lanes_and_double_nothing(house, sandbox, tracks):
+    sandbox.configure(latency_seconds=0.02)
+    house.enqueue(*tracks(3_000), *(Identify(email=f"p{n}@shop.io") for n in range(200)))
+    planners = [house.planner, house.make_planner()]
+    done = threading.Event()
+
+    def work(planner):
+        while not done.is_set():
+            for lane in ("events", "profiles"):
+                planner.deliver("default", lane)
+
+    threads = [threading.Thread(target=work, args=(planner,)) for planner in planners]
+    for thread in threads:
+        thread.start()
+    try:
+        sandbox.wait(events=3_000, profiles=3_000, timeout=30)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    house.work_off()
+    assert sandbox.summary()["duplicates_discarded"] == 0
+    assert house.numbers("events") == {"delivered": 3_000}
+    assert house.numbers("profiles") == {"delivered": 200}
+
+
+def test_a_lane_with_a_planner_has_no_second_one(house, tracks, sandbox):
+    house.enqueue(*tracks(10))
+    house.redis.set(house.keys.lane("default", "events").lease, b"another's", px=10_000)
+    assert house.planner.deliver("default", "events") is False
+    assert house.numbers("events") == {"backlog": 10}
+
+
+def test_a_drained_planner_begins_nothing(house, tracks):
+    house.enqueue(*tracks(10))
+    house.planner.drain()
+    assert house.planner.deliver("default", "events") is False
+    assert house.numbers("events") == {"backlog": 10}
+
+
+def test_a_planner_that_lost_its_lease_writes_nothing(house, sandbox, tracks, until):
+    sandbox.configure(latency_seconds=0.5)
+    house.enqueue(*tracks(10))
+    thread = threading.Thread(target=house.planner.deliver, args=("default", "events"))
+    thread.start()
+    lease = house.keys.lane("default", "events").lease
+    until(lambda: house.redis.exists(lease))
+    house.redis.set(lease, b"another's", px=2_000)
+    thread.join(20)
+    assert house.numbers("events") == {"backlog": 10}
+    sandbox.configure(latency_seconds=0.0)
+    house.redis.delete(lease)
+    house.work_off()
+    assert sandbox.summary()["events"] == 10
+
+
+def test_redis_killed_in_the_middle_loses_nothing(sandbox, tracks, until, house_of):
+    sandbox.configure(latency_seconds=0.05)
+    with PrivateRedis() as server:
+        house = house_of(Settings(redis_url=server.url))
+        # What Redis itself may lose in its last second is not ours to keep.
+        house.redis.config_set("appendfsync", "always")
+        house.enqueue(*tracks(4_000), *(Identify(email=f"p{n}@shop.io") for n in range(500)))
+        over = threading.Event()
+
+        def work():
+            while not over.is_set():
+                for lane in ("events", "profiles"):
+                    try:
+                        house.planner.deliver("default", lane)
+                    except RedisError:
+                        over.wait(0.05)  # as the Celery task does: the doorbell rings again
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for arrived in (1, 2_000):
+                sandbox.wait(events=arrived, timeout=20)
+                server.kill()
+                server.start()
+            until(lambda: not over.is_set() and _rests(house), 40)
+        finally:
+            over.set()
+            thread.join(30)
+        assert house.status.report()["lost"] == 0
+        assert house.dead() == []
+        assert sandbox.summary()["events"] == 4_000
+        assert len(people_of(sandbox)) == 4_000
+
+
+def _rests(house):
+    try:
+        return house.is_at_rest()
+    except RedisError:
+        return False

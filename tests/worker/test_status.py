@@ -1,0 +1,124 @@
+"""Status: the numbers that anyone can check, and `lost`, which must be 0."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from klaviyo_relay import Identify, Producer, Settings, Track
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
+from klaviyo_relay_worker.status import Status, spool_report
+
+
+@pytest.fixture
+def report(redis, keys):
+    return Status(redis, keys).report
+
+
+@pytest.fixture
+def lane(redis, keys):
+    return Lane(redis, keys, "default", "profiles")
+
+
+def test_an_empty_redis_has_nothing_and_has_lost_nothing(report):
+    assert report() == {"accounts": {}, "lost": 0}
+
+
+def test_every_place_is_counted(redis, relay_settings, lane, report):
+    people = [Identify(email=f"p{n}@x.io") for n in range(8)]
+    Producer(relay_settings).enqueue_many(people, bulk=False)
+    lease = Lease(lane.keys.lease)
+    redis.set(lease.key, lease.token)
+    entries, _, _ = lane.read("0-0", 10)
+    outcomes = [
+        Delivered(), Delivered(), Dead(Failure()), Dropped("r"), Parked(1e9, "x"), Following("J", 0)
+    ]  # fmt: skip
+    by_key = {entry.key: one for entry, one in zip(entries, outcomes, strict=False)}
+    lane.settle(lease, entries, by_key, time.time())
+    found = report()["accounts"]["default"]["lanes"]["profiles"]
+    expected = {
+        "accepted": 8, "delivered": 2, "dead": 1, "dropped": 1, "discarded": 0, "backlog": 2,
+        "parked": 1, "following": 1, "lost": 0, "breaker": "closed", "paused": False,
+        "in_delivery": True, "waits_for": "", "dropped_by_rule": {"r": 1},
+    }  # fmt: skip
+    assert {name: found[name] for name in expected} == expected
+    assert 0 <= found["oldest_seconds"] < 10
+
+
+def test_lanes_belong_to_their_accounts(relay_settings, report):
+    producer = Producer(relay_settings)
+    producer.enqueue_many([Track(metric="M", email="a@x.io")], account="eu", bulk=True)
+    producer.enqueue_many([Identify(email="a@x.io")], bulk=False)
+    accounts = report()["accounts"]
+    assert {name: list(one["lanes"]) for name, one in accounts.items()} == {
+        "default": ["profiles"], "eu": ["events:bulk"]
+    }  # fmt: skip
+
+
+def test_a_command_that_vanished_is_lost(redis, relay_settings, lane, report):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    redis.delete(lane.keys.stream)
+    assert report()["lost"] == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "in_seconds", "breaker", "waits_for"),
+    [
+        (0, -9, "closed", ""),
+        (2, 9, "closed", "outage"),
+        (3, 9, "open", "outage"),
+        (3, -9, "half-open", ""),
+    ],
+    ids=["none", "two", "three", "three, time is up"],
+)
+def test_the_breaker_is_open_while_a_failing_lane_waits(
+    relay_settings, lane, report, failures, in_seconds, breaker, waits_for
+):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    lane.snooze(time.time() + in_seconds, "outage", failures)
+    found = report()["accounts"]["default"]["lanes"]["profiles"]
+    assert (found["breaker"], found["waits_for"]) == (breaker, waits_for)
+
+
+@pytest.mark.parametrize(("in_seconds", "is_paused"), [(30, True), (-1, False)])
+def test_a_paused_account_pauses_its_lanes(
+    redis, keys, relay_settings, report, in_seconds, is_paused
+):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    redis.hset(keys.account("default"), "until", f"{time.time() + in_seconds:.3f}")
+    assert report()["accounts"]["default"]["lanes"]["profiles"]["paused"] is is_paused
+
+
+def test_the_age_is_that_of_the_oldest_entry(redis, keys, report):
+    redis.sadd(keys.register, "default:events")
+    long_ago = int((time.time() - 100) * 1000)
+    redis.xadd(keys.lane("default", "events").stream, {"e": b"{}"}, id=f"{long_ago}-0")
+    age = report()["accounts"]["default"]["lanes"]["events"]["oldest_seconds"]
+    assert 100 <= age < 110
+
+
+def test_the_spool_report_counts_what_redis_has_not(redis, keys, relay_settings, tmp_path):
+    away = Settings(redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "away")
+    producer = Producer(away)
+    for _ in range(3):
+        producer.track("M", email="a@x.io")
+    assert spool_report(away, None) == {"pending": 3, "orphans": 0}
+    producer.close(0)
+    assert spool_report(away, None) == {"pending": 3, "orphans": 1}
+    shipped = Producer(relay_settings)
+    shipped.track("M", email="a@x.io")
+    assert shipped.flush(10).left == 0
+    entrance = LaneEntrance(redis, keys, 10**9)
+    assert spool_report(relay_settings, entrance)["pending"] == 0
+    shipped.close()
+
+
+def test_a_namespace_is_counted_by_itself(redis, relay_settings, report):
+    other = Settings(redis_url=relay_settings.redis_url, namespace="staging")
+    Producer(other).enqueue_many([Identify(email="a@x.io")])
+    assert report()["accounts"] == {}
+    assert list(Status(redis, other.keys).report()["accounts"]) == ["default"]
