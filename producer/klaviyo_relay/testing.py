@@ -149,7 +149,7 @@ class Capture:
     def assert_unsubscribed(
         self, list_id: str | EllipsisType | None = ..., *, count: int | None = None, **fields: Any
     ) -> Unsubscribe:
-        """A person was unsubscribed: from this list, with None from everything, else from either."""
+        """A person was unsubscribed: from this list, with None from all, else from either."""
         __tracebackhide__ = True
         return self.assert_sent(Unsubscribe, count=count, **_on_list(list_id), **fields)
 
@@ -225,7 +225,7 @@ class Capture:
         lines += [f"  {number}. {_shown(one)}" for number, one in numbered[-_SHOWN_MOST:]]
         if waiting := _waiting_for_commit():
             lines.append(
-                f"{waiting} on_commit functions wait for the end of a Django transaction; a TestCase"
+                f"{waiting} on_commit functions wait for the end of a Django transaction; TestCase"
                 " never commits: use captureOnCommitCallbacks(execute=True)"
             )
         return "\n".join(lines)

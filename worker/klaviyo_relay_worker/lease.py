@@ -90,7 +90,8 @@ class Leases:
     def release(self, lease: Lease) -> None:
         """Give it back at once, or as soon as Redis is there again.
 
-        At the latest it ends by itself. A restarted Redis still has the lease: without this the lane would wait for its end.
+        At the latest it ends by itself. A restarted Redis still has the lease: without this the
+        lane would wait for its end.
         """
         with self._changed:
             self._held.pop(lease.token, None)

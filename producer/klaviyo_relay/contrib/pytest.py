@@ -7,6 +7,7 @@ costs the import of the package; it changes nothing in a run that uses neither.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -30,6 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """With the option, hold back every command from here to the end of the run."""
     if config.getini(OPTION):
-        held_back = capture(keep=False)
-        held_back.__enter__()
-        config.add_cleanup(lambda: held_back.__exit__(None, None, None))
+        whole_run = ExitStack()
+        whole_run.enter_context(capture(keep=False))
+        config.add_cleanup(whole_run.close)

@@ -97,7 +97,8 @@ class Shipment:
             lane for lane, newest in self._newest.items() if self._marks.get(lane, 0) < newest
         ]
         shipped = [self._ship_some(lane) for lane in behind]
-        return bool(numbered) or any(shipped) or self._tidy()
+        is_more_due = self._tidy()
+        return bool(numbered) or any(shipped) or is_more_due
 
     def _ship_some(self, lane: str) -> bool:
         """Ship the next batch of a lane; False when it takes none for now."""
@@ -210,7 +211,7 @@ class OutboxShipper:
             self._thread.join(timeout)
 
     def run(self) -> None:
-        """Ship until `stop`, which may be called from another thread or a signal handler."""
+        """Ship until another thread calls `stop`."""
         try:
             while not self._is_stopping:
                 wait = self._work()

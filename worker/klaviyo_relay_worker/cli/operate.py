@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import chain
 from typing import Any
 
 import click
+import msgspec
 from redis.exceptions import RedisError
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
+from klaviyo_relay_worker.checkup import check_keys, check_redis, check_spool
+from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status, spool_report
 
 _COLUMNS = (
@@ -70,6 +74,27 @@ def _state(numbers: dict[str, Any]) -> str:
     if numbers["waits_for"]:
         return f"waits: {numbers['waits_for']} (breaker {numbers['breaker']})"
     return "delivering" if numbers["in_delivery"] else "idle"
+
+
+_MARKS = {"ok": "  ok     ", "warning": "  WARNING", "fault": "  FAULT  "}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON document a finding")
+def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Look at settings, spool, Redis and API keys; each finding says how to mend it.
+
+    Exit code 0 if nothing is wrong, 1 with warnings, 2 with faults.
+    """
+    settings = Settings.from_env()
+    worker = WorkerSettings.from_env()
+    redis = connect(settings.redis_url)
+    levels = []
+    for finding in chain(check_spool(settings), check_redis(redis, settings), check_keys(worker)):
+        levels.append(finding.level)
+        line = f"{_MARKS[finding.level]}  {finding.subject}: {finding.text}"
+        click.echo(msgspec.json.encode(finding).decode() if as_json else line)
+    raise SystemExit(2 if "fault" in levels else 1 if "warning" in levels else 0)
 
 
 @click.group()

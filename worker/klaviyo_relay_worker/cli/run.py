@@ -9,7 +9,8 @@ import sys
 import click
 
 from klaviyo_relay.errors import ConfigurationError
-from klaviyo_relay_worker.cli.redis_access import check_version, wait_for_redis
+from klaviyo_relay_worker.cli.redis_access import wait_for_redis
+from klaviyo_relay_worker.server_version import check_version
 from klaviyo_relay_worker.settings import WorkerSettings
 
 
