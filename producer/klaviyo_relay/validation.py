@@ -51,6 +51,7 @@ _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 # Characters are at most four bytes in UTF-8: below this many, nothing needs to be encoded to know.
 _SURELY_SHORT = STRING_MAX_BYTES // 4
 
+_TEXT_OR_NONE = (str, type(None))
 LOCATION_FIELDS = frozenset(
     (
         "address1", "address2", "city", "country", "latitude", "longitude",
@@ -190,8 +191,10 @@ def location(field: str, value: object) -> dict[str, Any]:
             raise InvalidCommandError(
                 f"{field}.{printable(name)}", f"is unknown; known are {known}"
             )
-        if type(member) not in (str, int, float, type(None)):
-            raise InvalidCommandError(f"{field}.{name}", "must be a string or a number")
+        is_coordinate = name in ("latitude", "longitude")
+        if type(member) not in ((str, int, float, type(None)) if is_coordinate else _TEXT_OR_NONE):
+            wanted = "a string or a number" if is_coordinate else "a string"
+            raise InvalidCommandError(f"{field}.{name}", f"must be {wanted}")
     return members
 
 
