@@ -140,12 +140,12 @@ def new_id() -> str:
 
     The randomness comes from the kernel at each call, so forked processes never share it.
     """
-    nanoseconds = time.time_ns()
-    milliseconds, rest = divmod(nanoseconds, 1_000_000)
-    fraction = rest * 4096 // 1_000_000
-    random = int.from_bytes(os.urandom(8), "big") & 0x3FFFFFFFFFFFFFFF
-    digits = f"{(milliseconds << 80) | (0x7000 | fraction) << 64 | 1 << 63 | random:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    random = os.urandom(8)
+    return (
+        f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{rest * 4096 // 1_000_000:03x}"
+        f"-{0x80 | random[0] & 0x3F:02x}{random[1]:02x}-{random[2:].hex()}"
+    )
 
 
 def encode(envelope: Envelope[Any]) -> bytes:

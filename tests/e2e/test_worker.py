@@ -46,21 +46,21 @@ def test_two_workers_share_the_work_and_double_nothing(site, sandbox, tracks):
     assert [first.end(), second.end()] == [0, 0]
 
 
-@pytest.mark.parametrize("others", [1, 0], ids=["another worker", "a new worker"])
-def test_a_killed_workers_backlog_is_finished_by(site, sandbox, tracks, others, until):
-    sandbox.configure(latency_seconds=0.8)
-    victim = site.worker()
-    site.enqueue(*tracks(12_000))
-    sandbox.wait(events=1, timeout=20)
-    survivors = [site.worker() for _ in range(others)]
+def test_a_killed_workers_backlog_is_finished_by_the_others(site, sandbox, tracks, until):
+    sandbox.configure(latency_seconds=1.0)
+    workers = [site.worker(is_ready=False), site.worker()]
+    site.enqueue(*tracks(20_000))
+    [victim] = until(lambda: [one for one in workers if "delivery.attempted" in one.log()])
     victim.kill()
     assert site.lane("events")["backlog"] > 0, "killed too late to show anything"
+    workers = [one for one in workers if one is not victim] + [site.worker(is_ready=False)]
     sandbox.configure(latency_seconds=0.0)
-    survivors = survivors or [site.worker()]
     until(site.is_at_rest, 16, site.logs)
     assert site.report()["lost"] == 0
-    assert sandbox.summary()["events"] == site.lane("events")["delivered"] == 12_000
-    assert [worker.end() for worker in survivors] == [0] * len(survivors)
+    assert sandbox.summary()["events"] == site.lane("events")["delivered"] == 20_000
+    for worker in workers:
+        worker.says(" ready.")
+        assert worker.end() == 0
 
 
 def test_sigterm_finishes_what_is_in_flight_and_begins_nothing(site, sandbox, tracks, until):

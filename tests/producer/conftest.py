@@ -90,6 +90,19 @@ def producer(relay_settings: Settings) -> Iterator[Producer]:
     made.close(timeout=0.0)
 
 
+def _line_of(process: subprocess.Popen[str], seconds: float = 20.0) -> str:
+    """The next line that a program prints; raises when none comes in time."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        raise AssertionError(f"the program said nothing for {seconds} s")
+    return process.stdout.readline()
+
+
+@pytest.fixture(scope="session")
+def line_of() -> Callable[..., str]:
+    return _line_of
+
+
 @pytest.fixture
 def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start Python code in a process of its own, which is gone at the end of the test."""

@@ -173,10 +173,6 @@ def test_an_error_of_the_callers_own_comes_back_unchanged_after_those_before_it(
     assert values(lanes) == list(range(5))
 
 
-@pytest.mark.xfail(
-    reason="REPORTED: a command that is too large fails while the chunk is put together, and the"
-    " commands before it in the chunk are not shipped"
-)
 def test_a_command_too_large_in_the_middle_raises_and_those_before_it_are_in_redis(producer, lanes):
     large = Track(metric="M", email=ADA, properties={str(n): "x" * 99_999 for n in range(50)})
 
@@ -334,7 +330,7 @@ def test_a_redis_that_lost_the_load_meanwhile_is_said_and_loading_again_repairs_
 
 
 def test_a_load_that_is_killed_and_repeated_under_its_name_is_there_once(
-    relay_settings, program, lanes, wait_until
+    relay_settings, program, lanes, line_of
 ):
     code = """
         import signal, sys
@@ -348,7 +344,7 @@ def test_a_load_that_is_killed_and_repeated_under_its_name_is_there_once(
         Producer(Settings(redis_url=sys.argv[1])).enqueue_many(source(), source="s")
     """
     process = program(code, relay_settings.redis_url)
-    assert process.stdout.readline() == "here\n"
+    assert line_of(process) == "here\n"
     process.kill()
     process.wait(10)
 

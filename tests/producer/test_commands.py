@@ -188,9 +188,6 @@ def test_a_bad_argument_is_refused_by_its_name_and_never_repeated(verb, argument
     assert LEAST[verb].get("email", SECRET) not in str(error)
 
 
-@pytest.mark.xfail(
-    reason="REPORTED: location is the one attribute that may be set and unset at once"
-)
 def test_a_location_that_is_set_and_cleared_at_once_is_refused():
     assert refusal("identify", location={"city": "Berlin"}, unset=["location"]).field == "location"
 

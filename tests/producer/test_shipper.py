@@ -730,12 +730,8 @@ def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(
     assert ship_orphans(entrance, relay_settings) == 1
 
 
-@pytest.mark.xfail(
-    reason="REPORTED: `database is locked` is a DatabaseError too: the file of a living process is"
-    " renamed to .corrupt under its hands"
-)
 def test_a_file_that_is_only_locked_for_a_moment_is_not_set_aside(
-    entrance, relay_settings, monkeypatch, program
+    entrance, relay_settings, monkeypatch, program, line_of
 ):
     monkeypatch.setattr(spool_module, "_BUSY_SECONDS", 0.05)
     process = program(
@@ -754,7 +750,7 @@ def test_a_file_that_is_only_locked_for_a_moment_is_not_set_aside(
         """,
         relay_settings.spool_directory / f"{relay_settings.digest}-0123456789ab.spool",
     )
-    assert process.stdout.readline() == "locked\n"
+    assert line_of(process) == "locked\n"
 
     ship_orphans(entrance, relay_settings)
 

@@ -1,4 +1,4 @@
-"""What the tests of the worker share: entries, conversations with a Klaviyo of one's own, planners."""
+"""What the tests of the worker share: entries, conversations with a made-up Klaviyo, planners."""
 
 from __future__ import annotations
 

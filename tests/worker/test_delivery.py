@@ -6,11 +6,9 @@ and no outage of any kind costs a command.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 
 import pytest
-from redis.exceptions import RedisError
 
 from klaviyo_relay import (
     AddToList,
@@ -20,7 +18,6 @@ from klaviyo_relay import (
     Identify,
     RemoveFromList,
     RenameList,
-    Settings,
     Subscribe,
     Suppress,
     Track,
@@ -29,7 +26,6 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay_worker import judge
-from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.plan import consent, lists
 
@@ -440,101 +436,40 @@ def test_klaviyos_limits_are_kept(house, sandbox, tracks):
     assert house.numbers("privacy") == {"delivered": 7}
 
 
-# --- planners -------------------------------------------------------------------------------------
+# --- what does not hold yet -------------------------------------------------------------------------
 
 
-def test_two_planners_share_the_lanes_and_double_nothing(house, sandbox, tracks):
-    sandbox.configure(latency_seconds=0.02)
-    house.enqueue(*tracks(3_000), *(Identify(email=f"p{n}@shop.io") for n in range(200)))
-    planners = [house.planner, house.make_planner()]
-    done = threading.Event()
-
-    def work(planner):
-        while not done.is_set():
-            for lane in ("events", "profiles"):
-                planner.deliver("default", lane)
-
-    threads = [threading.Thread(target=work, args=(planner,)) for planner in planners]
-    for thread in threads:
-        thread.start()
-    try:
-        sandbox.wait(events=3_000, profiles=3_000, timeout=30)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
+@pytest.mark.xfail(strict=True, reason="consent has no clock yet")
+def test_a_redriven_subscribe_never_undoes_a_later_unsubscribe(house, sandbox):
+    list_id = sandbox.create_list("News")
+    sandbox.set_faults([{"action": "refuse", "match": "a@shop.io", "times": 1}])
+    house.enqueue(Subscribe(list_id=list_id, email="a@shop.io"))
     house.work_off()
-    assert sandbox.summary()["duplicates_discarded"] == 0
-    assert house.numbers("events") == {"delivered": 3_000}
-    assert house.numbers("profiles") == {"delivered": 200}
-
-
-def test_a_lane_with_a_planner_has_no_second_one(house, tracks, sandbox):
-    house.enqueue(*tracks(10))
-    house.redis.set(house.keys.lane("default", "events").lease, b"another's", px=10_000)
-    assert house.planner.deliver("default", "events") is False
-    assert house.numbers("events") == {"backlog": 10}
-
-
-def test_a_drained_planner_begins_nothing(house, tracks):
-    house.enqueue(*tracks(10))
-    house.planner.drain()
-    assert house.planner.deliver("default", "events") is False
-    assert house.numbers("events") == {"backlog": 10}
-
-
-def test_a_planner_that_lost_its_lease_writes_nothing(house, sandbox, tracks, until):
-    sandbox.configure(latency_seconds=0.5)
-    house.enqueue(*tracks(10))
-    thread = threading.Thread(target=house.planner.deliver, args=("default", "events"))
-    thread.start()
-    lease = house.keys.lane("default", "events").lease
-    until(lambda: house.redis.exists(lease))
-    house.redis.set(lease, b"another's", px=2_000)
-    thread.join(20)
-    assert house.numbers("events") == {"backlog": 10}
-    sandbox.configure(latency_seconds=0.0)
-    house.redis.delete(lease)
+    house.enqueue(Unsubscribe(email="a@shop.io"))
     house.work_off()
-    assert sandbox.summary()["events"] == 10
+    house.letters.redrive(house.dead())
+    house.work_off()
+    marketing = people_of(sandbox)["a@shop.io"]["subscriptions"]["email"]["marketing"]
+    assert marketing["consent"] == "UNSUBSCRIBED"
 
 
-def test_redis_killed_in_the_middle_loses_nothing(sandbox, tracks, until, house_of):
-    sandbox.configure(latency_seconds=0.05)
-    with PrivateRedis() as server:
-        house = house_of(Settings(redis_url=server.url))
-        # What Redis itself may lose in its last second is not ours to keep.
-        house.redis.config_set("appendfsync", "always")
-        house.enqueue(*tracks(4_000), *(Identify(email=f"p{n}@shop.io") for n in range(500)))
-        over = threading.Event()
-
-        def work():
-            while not over.is_set():
-                for lane in ("events", "profiles"):
-                    try:
-                        house.planner.deliver("default", lane)
-                    except RedisError:
-                        over.wait(0.05)  # as the Celery task does: the doorbell rings again
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            for arrived in (1, 2_000):
-                sandbox.wait(events=arrived, timeout=20)
-                server.kill()
-                server.start()
-            until(lambda: not over.is_set() and _rests(house), 40)
-        finally:
-            over.set()
-            thread.join(30)
-        assert house.status.report()["lost"] == 0
-        assert house.dead() == []
-        assert sandbox.summary()["events"] == 4_000
-        assert len(people_of(sandbox)) == 4_000
+@pytest.mark.xfail(strict=True, reason="a parked unsubscribe from a list holds the person's all")
+def test_an_unsubscribe_from_everything_waits_for_no_list(house, sandbox):
+    list_id = sandbox.create_list("News")
+    house.enqueue(Unsubscribe(list_id=list_id, email="a@shop.io"))
+    house.turn()
+    house.enqueue(Unsubscribe(email="a@shop.io"))
+    house.turn()
+    house.turn()
+    assert house.requests_to(limits.BULK_UNSUBSCRIBE) == 1
 
 
-def _rests(house):
-    try:
-        return house.is_at_rest()
-    except RedisError:
-        return False
+@pytest.mark.xfail(strict=True, reason="failed rows that no error page names count as delivered")
+def test_a_failed_row_that_nobody_names_is_not_delivered(house, sandbox):
+    house.enqueue(Identify(email="taken@shop.io"), Identify(phone_number="+4915112345678"))
+    house.work_off()
+    sandbox.set_faults([{"endpoint": limits.GET_IMPORT_ERRORS, "status": 404}])
+    clash = Identify(email="taken@shop.io", phone_number="+4915112345678")
+    house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(5)), clash)
+    house.work_off()
+    assert house.numbers("profiles")["delivered"] < 8

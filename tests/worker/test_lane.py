@@ -346,8 +346,8 @@ class Conservation(RuleBasedStateMachine):
         entries = self.bench.read()
         stranger = Lease(self.bench.lease.key)
         if entries:
+            outcomes = {entry.key: Delivered() for entry in entries}
             with pytest.raises(LeaseLostError):
-                outcomes = {entry.key: Delivered() for entry in entries}
                 self.bench.lane.settle(stranger, entries, outcomes, self.now)
 
     @rule(number=st.integers(1, 3), does_redrive=st.booleans(), times=TIMES)

@@ -102,12 +102,14 @@ def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str,
             orphans += 1
             continue
         left = 0
-        for lane, newest in orphan.spool.lanes().items():
-            mark = entrance.mark(lane, orphan.spool.source) if entrance else 0
-            left += orphan.spool.count(lane, mark, newest)
+        try:
+            for lane, newest in orphan.spool.lanes().items():
+                mark = entrance.mark(lane, orphan.spool.source) if entrance else 0
+                left += orphan.spool.count(lane, mark, newest)
+        finally:
+            orphan.close()
         orphans += orphan.is_dead and left > 0
         pending += left
-        orphan.close()
     return {"pending": pending, "orphans": orphans}
 
 

@@ -8,8 +8,9 @@
             yield
 
 The verbs of `klaviyo_relay` may be called in coroutines as they are: they take microseconds and
-never wait for the network. `unsubscribe` and `delete_profile` wait for the disk, some milliseconds.
-`enqueue_many`, `flush` and `close` wait for Redis: call them in a thread.
+never wait for the network. `unsubscribe` and `delete_profile` wait for the disk, some milliseconds:
+a coroutine has `await unsubscribe_async(…)`. `enqueue_many`, `flush` and `close` wait for Redis:
+call them in a thread.
 """
 
 from __future__ import annotations

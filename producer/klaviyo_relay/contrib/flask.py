@@ -52,9 +52,11 @@ class Relay:
         self.delete_list = producer.delete_list
         self.subscribe = producer.subscribe
         self.unsubscribe = producer.unsubscribe
+        self.unsubscribe_async = producer.unsubscribe_async
         self.suppress = producer.suppress
         self.unsuppress = producer.unsuppress
         self.delete_profile = producer.delete_profile
+        self.delete_profile_async = producer.delete_profile_async
         self.enqueue = producer.enqueue
         self.enqueue_many = producer.enqueue_many
         self.flush = producer.flush

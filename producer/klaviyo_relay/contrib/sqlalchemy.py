@@ -19,7 +19,7 @@ Needs SQLAlchemy 2. Tested with SQLite and PostgreSQL (psycopg 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -161,7 +161,13 @@ def _verb(
 
 
 track = _verb(Producer.track)
-track_once = _verb(Producer.track_once)
+
+
+def track_once(target: Target, /, metric: str, **arguments: Any) -> str:
+    """As `track`, but Klaviyo keeps only the first event of this metric for each profile."""
+    return on(target).track_once(metric, **arguments)
+
+
 identify = _verb(Producer.identify)
 add_to_list = _verb(Producer.add_to_list)
 remove_from_list = _verb(Producer.remove_from_list)
@@ -257,7 +263,7 @@ class SqlAlchemyStore:
             .group_by(_rows.c.lane)
         )
         with self._engine.connect() as connection:
-            return {lane: number for lane, number in connection.execute(query)}
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def read(self, lane: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` pairs of number and message of a lane, above `after`, in rising order."""

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m klaviyo_relay.outbox",
         description="Ship the commands in a database's outbox to Redis, until SIGTERM or SIGINT.",
-        epilog="Redis is named by KLAVIYO_RELAY_REDIS_URL; see docs/settings.md and docs/outbox.md.",
+        epilog="KLAVIYO_RELAY_REDIS_URL names the Redis; see docs/outbox.md.",
     )
     parser.add_argument(
         "url",

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
@@ -248,7 +248,8 @@ class OutboxShipper:
         entrance, redis = self._connected()
         survey = entrance.survey()
         if self._shipment is None or survey.incarnation != self._incarnation:
-            lanes = {name.decode() for name in redis.smembers(self._settings.keys.register)}
+            register: Any = redis.smembers(self._settings.keys.register)
+            lanes = {name.decode() for name in register}
             self._shipment = Shipment(self._store, entrance, self._lease.holder, lanes)
             self._incarnation = survey.incarnation
         if survey.is_full:

@@ -27,6 +27,10 @@ GET = Request(
 POST = Request(endpoint="POST /api/events", path="/api/events", body=b'{"data":{}}')
 
 
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 class Server:
     """Accepts connections and hands each to `behave`, after the whole request was read."""
 
@@ -35,7 +39,7 @@ class Server:
         self._behave = behave
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self.url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.url = url_of(self._listener)
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -198,7 +202,7 @@ def test_a_connection_that_hangs_is_not_sent_within_the_deadline(client_of):
             one.connect_ex(listener.getsockname())
         began = time.monotonic()
         with pytest.raises(NotSentError):
-            client_of("http://127.0.0.1:{}".format(listener.getsockname()[1])).send(POST)
+            client_of(url_of(listener)).send(POST)
         assert time.monotonic() - began < SECONDS + SLACK
         for one in waiting:
             one.close()
@@ -294,7 +298,7 @@ def test_neither_key_nor_person_is_in_an_error(serve, client_of, behave, caplog)
     caplog.set_level(logging.DEBUG)
     if behave is None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            url = "http://127.0.0.1:{}".format(listener.getsockname()[1])
+            url = url_of(listener)
     else:
         url = serve(behave).url
     client = client_of(url)

@@ -88,12 +88,13 @@ def test_nothing_taken_overtakes_anything_of_the_same_person(given_, most):
     [
         (Track(metric="M", email="Ada@X.io"), ("email:ada@x.io",)),
         (Track(metric="M", anonymous_id="Q"), ("anonymous:Q",)),
-        (Identify(phone_number="+15005550006", external_id="E"), ("phone:+15005550006", "external:E")),
+        (Identify(phone_number="+15005550006"), ("phone:+15005550006",)),
+        (Identify(email="a@x.io", external_id="E"), ("email:a@x.io", "external:E")),
         (DeleteProfile(profile_id="01ABC"), ("id:01ABC",)),
         (AddToList(list_id="AAAAAA", email="a@x.io"), ("email:a@x.io",)),
         (CreateList(list_name="L"), ()),
     ],
-    ids=["email in lower case", "anonymous", "phone and external", "profile", "list", "nobody"],
+    ids=["lower case", "anonymous", "phone", "two", "profile", "list", "nobody"],
 )  # fmt: skip
 def test_identities_are_the_identifiers_in_normal_form(command, expected):
     assert identities(command) == expected

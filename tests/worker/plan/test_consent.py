@@ -1,4 +1,4 @@
-"""Consent: withdrawal goes first, is never wider than meant, and is never undone by what is older."""
+"""Consent: withdrawal goes first, never wider than meant, never undone by what is older."""
 
 from __future__ import annotations
 

@@ -107,9 +107,7 @@ def test_no_two_requests_of_a_plan_and_no_two_rows_share_a_person(commands):
     entries = [made(number, command) for number, command in enumerate(commands)]
     resources = []
     for batch in planned(entries):
-        conversation = batch.converse(
-            __import__("klaviyo_relay_worker.plan.batch", fromlist=["Ledger"]).Ledger()
-        )
+        conversation = batch.converse(Ledger())
         resources.append(next(conversation))
         conversation.close()
     seen = []

@@ -49,7 +49,8 @@ def _command(kind: type[Command]) -> click.Command:
 
 
 def _enqueue(verb: str, account: str, given: dict[str, Any]) -> None:
-    arguments = {name: _value(name, value) for name, value in given.items() if value}
+    was_given = {name: value for name, value in given.items() if value not in (None, ())}
+    arguments = {name: _value(name, value) for name, value in was_given.items()}
     try:
         commands = commands_of(verb, arguments)
     except InvalidCommandError as error:

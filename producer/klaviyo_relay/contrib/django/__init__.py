@@ -34,9 +34,11 @@ rename_list = _default.rename_list
 delete_list = _default.delete_list
 subscribe = _default.subscribe
 unsubscribe = _default.unsubscribe
+unsubscribe_async = _default.unsubscribe_async
 suppress = _default.suppress
 unsuppress = _default.unsuppress
 delete_profile = _default.delete_profile
+delete_profile_async = _default.delete_profile_async
 enqueue = _default.enqueue
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "create_list",
     "delete_list",
     "delete_profile",
+    "delete_profile_async",
     "enqueue",
     "flush",
     "identify",
@@ -56,6 +59,7 @@ __all__ = [
     "track",
     "track_once",
     "unsubscribe",
+    "unsubscribe_async",
     "unsuppress",
     "using",
     "waiting_for_commit",

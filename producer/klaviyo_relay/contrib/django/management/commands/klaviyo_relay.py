@@ -37,6 +37,7 @@ class Command(BaseCommand):
         settings = read()
         entrance = LaneEntrance(connect(settings.redis_url), settings.keys, settings.lane_max_bytes)
         try:
+            entrance.survey()
             if what == "flush":
                 ship_orphans(entrance, settings)
             self._say(settings, waiting(settings, entrance), "answers")

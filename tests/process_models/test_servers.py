@@ -1,0 +1,106 @@
+"""Servers that fork an application that was loaded before: Celery's prefork pool and uWSGI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from celery import Celery
+
+PROGRAMS = Path(__file__).with_name("programs")
+
+
+@pytest.fixture
+def shop(site, tmp_path, server):
+    """A Celery client and a worker of two processes; each ends after forty tasks."""
+    ids = tmp_path / "ids"
+    worker = site.command(
+        [sys.executable, "-m", "celery", "--app=shop", "--workdir", PROGRAMS, "worker",
+         "--pool=prefork", "--concurrency=2", "--max-tasks-per-child=40",
+         "--without-gossip", "--without-mingle", "--without-heartbeat"],
+        SHOP_BROKER=server.url,
+        SHOP_IDS=str(ids),
+    )  # fmt: skip
+    app = Celery("client", broker=server.url, set_as_current=False)
+    yield app, worker, ids
+    app.close()
+
+
+def test_tasks_of_a_prefork_worker_deliver_though_it_tracked_before_it_forked(
+    shop, site, wait_until
+):
+    app, worker, ids = shop
+    with app.connection_for_write() as connection:
+        for number in range(200):
+            app.send_task("shop.order", (number,), connection=connection, ignore_result=True)
+
+    def stored() -> list[str]:
+        return ids.read_text().split() if ids.exists() else []
+
+    wait_until(lambda: len(stored()) >= 210, seconds=30, what="210 calls")
+    worker.send(signal.SIGTERM)
+    worker.ids(status=None)
+    site.ship_orphans()
+
+    assert len(stored()) == 210
+    site.assert_once(stored())
+    assert "Traceback" not in worker.log
+
+
+def uwsgi():
+    """How to start uWSGI, if it is installed: the package uwsgi (built) or pyuwsgi (a wheel)."""
+    found = Path(sys.executable).with_name("uwsgi")
+    if found.exists() or shutil.which("uwsgi"):
+        return [found if found.exists() else shutil.which("uwsgi")]
+    if find_spec("pyuwsgi"):
+        return [sys.executable, "-c", "import sys, pyuwsgi; sys.exit(pyuwsgi.run())"]
+    return None
+
+
+@pytest.mark.skipif(uwsgi() is None, reason="neither uwsgi nor pyuwsgi is installed")
+@pytest.mark.parametrize("hooks", [[], ["--py-call-uwsgi-fork-hooks"]], ids=["plain", "hooks"])
+def test_workers_of_uwsgi_deliver_though_the_application_tracked_before_it_was_forked(
+    site, wait_until, free_port, hooks
+):
+    port = free_port()
+    master = site.command(
+        [*uwsgi(), "--http-socket", f"127.0.0.1:{port}", "--master", "--workers", "2",
+         "--enable-threads", "--need-app", "--die-on-term", "--pythonpath", PROGRAMS,
+         "--home", sys.prefix, *[f"--pythonpath={path}" for path in sys.path if path],
+         "--module", "site_wsgi", *hooks],
+    )  # fmt: skip
+
+    def get(_: int = 0) -> dict[str, object]:
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            return json.load(answer)
+
+    def is_up():
+        assert master.process.poll() is None, master.log
+        try:
+            return get()
+        except OSError:
+            return None
+
+    answers = [wait_until(is_up, what="uWSGI answers")]
+    with ThreadPoolExecutor(4) as clients:
+        for _ in range(10):
+            answers += clients.map(get, range(20))
+            if len({answer["pid"] for answer in answers}) == 2:
+                break
+    ids = [answers[0]["first"], *(identity for answer in answers for identity in answer["ids"])]
+    # While they still run, the threads of the workers ship what their process stored.
+    wait_until(lambda: set(ids[1:]) <= set(site.arrived()), what="all commands of the workers")
+    master.send(signal.SIGTERM)
+    master.ids(status=None)
+    site.ship_orphans()
+
+    assert len({answer["pid"] for answer in answers}) == 2
+    assert "Traceback" not in master.log
+    site.assert_once(ids)

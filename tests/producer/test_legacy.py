@@ -1,0 +1,556 @@
+# ruff: noqa: PLR0917 - a fixture is an argument, and comes by name
+"""The retired SDK's calls and payloads: every row of docs/legacy.md that writes."""
+
+import copy
+import warnings
+from datetime import UTC, datetime, timedelta, timezone
+
+import msgspec
+import pytest
+
+import klaviyo_relay
+from klaviyo_relay import InvalidCommandError, Producer, legacy
+from klaviyo_relay.legacy import Klaviyo, LegacyWarning
+
+ADA, PHONE, LIST = "ada@lovelace.dev", "+15005550006", "Y6nRLr"
+WHO = {"$email": ADA}
+AT, AT_ISO = 1_700_000_000, "2023-11-14T22:13:20Z"
+
+old_form = pytest.mark.filterwarnings("ignore:.*retired SDK:DeprecationWarning")
+
+
+class Recorder(Producer):
+    """A producer that only remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.commands = []
+        self.accounts = []
+
+    def _enqueue_all(self, commands, account):
+        self.commands += commands
+        self.accounts.append(account)
+        return [f"id-{len(self.commands)}"]
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def client(recorder):
+    return Klaviyo(public_token="PUBLIC", private_token="pk_x", producer=recorder)
+
+
+def plain(command):
+    return msgspec.json.decode(msgspec.json.encode(command))
+
+
+def commands(**payload):
+    return [plain(command) for command in legacy.to_commands(payload)]
+
+
+# --- properties of a person: the second table -----------------------------------------------------
+
+PERSON = [
+    ({"email": ADA}, {"email": ADA}),
+    ({"$phone_number": PHONE}, {"phone_number": PHONE}),
+    ({"phone_number": PHONE}, {"phone_number": PHONE}),
+    ({"$id": "crm-1"}, {"external_id": "crm-1"}),
+    ({"id": "crm-1"}, {"external_id": "crm-1"}),
+    ({"id": 42}, {"external_id": "42"}),
+    ({"$first_name": "Ada"}, {"first_name": "Ada"}),
+    ({"$last_name": "Lovelace"}, {"last_name": "Lovelace"}),
+    ({"$organization": "Analytical"}, {"organization": "Analytical"}),
+    ({"$title": "Countess"}, {"title": "Countess"}),
+    ({"$image": "https://x.dev/a.png"}, {"image": "https://x.dev/a.png"}),
+    ({"$locale": "en-GB"}, {"locale": "en-GB"}),
+    ({"$address1": "12 St James's Square"}, {"location": {"address1": "12 St James's Square"}}),
+    ({"$address2": "3"}, {"location": {"address2": "3"}}),
+    ({"$city": "London", "$region": "LDN"}, {"location": {"city": "London", "region": "LDN"}}),
+    ({"$country": "GB", "$zip": "SW1"}, {"location": {"country": "GB", "zip": "SW1"}}),
+    ({"$latitude": 51.5, "$longitude": "0"}, {"location": {"latitude": 51.5, "longitude": "0"}}),
+    ({"$timezone": "Europe/London"}, {"location": {"timezone": "Europe/London"}}),
+    ({"plan": "gold", "first_name": "A"}, {"properties": {"plan": "gold", "first_name": "A"}}),
+    ({"x": None}, {"properties": {"x": None}}),
+    ({"$first_name": None, "$city": "", "$id": ""}, {}),
+    ({"$unset": ["a", "$first_name"]}, {"unset": ["a", "first_name"]}),
+    ({"$unset": "a"}, {"unset": ["a"]}),
+    ({"$unset": '["a", "b"]'}, {"unset": ["a", "b"]}),
+    ({"$append": {"tags": "x"}}, {"append": {"tags": "x"}}),
+    ({"$unappend": {"tags": ["x"]}}, {"unappend": {"tags": ["x"]}}),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), PERSON, ids=lambda value: next(iter(value), "-"))
+def test_a_property_of_a_person(old, new):
+    given = {**WHO, **old}
+    before = copy.deepcopy(given)
+
+    assert commands(properties=given) == [{"verb": "identify", "email": ADA, **new}]
+    assert given == before
+
+
+@pytest.mark.parametrize(("old", "new"), PERSON, ids=lambda value: next(iter(value), "-"))
+def test_the_same_beside_an_event_travels_as_an_identify_before_it(old, new):
+    given = {**WHO, **old}
+    before = copy.deepcopy(given)
+    who = {name: new[name] for name in ("phone_number", "external_id") if name in new}
+    more = {name: value for name, value in new.items() if name not in ("email", *who)}
+
+    made = commands(event="M", customer_properties=given)
+
+    assert made[-1] == {"verb": "track", "metric": "M", "email": ADA, **who}
+    expected = [{"verb": "identify", "email": ADA, **who, **more}] if more else []
+    assert made[:-1] == expected
+    assert given == before
+
+
+def test_the_plain_name_wins_over_the_one_with_a_dollar():
+    assert commands(properties={"email": ADA, "$email": "b@lovelace.dev"})[0]["email"] == ADA
+
+
+def test_an_anonymous_id_is_for_events():
+    (made,) = commands(event="M", customer_properties={"$anonymous": "a-1"})
+    assert made == {"verb": "track", "metric": "M", "anonymous_id": "a-1"}
+
+    with pytest.warns(LegacyWarning, match="anonymous"):
+        (made,) = commands(properties={**WHO, "$anonymous": "a-1"})
+    assert made == {"verb": "identify", "email": ADA}
+
+
+# --- consent --------------------------------------------------------------------------------------
+
+BOTH = {"$email": ADA, "$phone_number": PHONE}
+CONSENTS = [
+    ({"$consent": ["email"]}, {"channels": ["email"], "email": ADA}),
+    ({"$consent": "email"}, {"channels": ["email"], "email": ADA}),
+    ({"$consent": ["sms"]}, {"channels": ["sms"], "phone_number": PHONE}),
+    (
+        {"$consent": ["email", "sms"]},
+        {"channels": ["email", "sms"], "email": ADA, "phone_number": PHONE},
+    ),
+    ({"sms_consent": True}, {"channels": ["sms"], "phone_number": PHONE}),
+    (
+        {"$consent": ["email"], "$consent_timestamp": AT, "$source": "footer"},
+        {"channels": ["email"], "email": ADA, "consented_at": AT_ISO, "source": "footer"},
+    ),
+    (
+        {"$consent": ["email"], "$consent_timestamp": "2023-11-14T22:13:20+00:00"},
+        {"channels": ["email"], "email": ADA, "consented_at": AT_ISO},
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), CONSENTS, ids=lambda value: str(list(value)))
+def test_a_consent_is_a_subscribe_for_its_channels(old, new):
+    identify = {"verb": "identify", "email": ADA, "phone_number": PHONE}
+    track = {"verb": "track", "metric": "M", "email": ADA, "phone_number": PHONE}
+    subscribe = {"verb": "subscribe", **new}
+
+    assert commands(properties={**BOTH, **old}) == [identify, subscribe]
+    assert commands(event="M", customer_properties={**BOTH, **old}) == [track, subscribe]
+
+
+@pytest.mark.parametrize("gone", ["web", "directmail", "mobile"])
+def test_consent_without_a_target_is_said(gone):
+    with pytest.warns(LegacyWarning, match=gone):
+        made = commands(properties={**WHO, "$consent": ["email", gone]})
+    assert [each["verb"] for each in made] == ["identify", "subscribe"]
+    assert made[1]["channels"] == ["email"]
+
+    with pytest.warns(LegacyWarning, match=gone):
+        assert len(commands(properties={**WHO, "$consent": gone})) == 1
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"push_token": "t"},
+        {"$exchange_id": "e"},
+        {"_kx": "e"},
+        {"$locale_country": "GB"},
+        {"sms_consent": False},
+        {"$source": "footer"},
+        {"$consent_timestamp": AT},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_a_member_without_a_target_is_left_out_and_said(old):
+    with pytest.warns(LegacyWarning, match="was left out") as caught:
+        made = commands(properties={**WHO, **old})
+
+    assert made == [{"verb": "identify", "email": ADA}]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("old", "field"),
+    [
+        ({"$consent": ["fax"]}, "consent"),
+        ({"$consent": True}, "consent"),
+        ({"$consent": ["sms"]}, "phone_number"),
+        ({"$unset": ["$city"]}, "city"),
+        ({"$unset": "[oops"}, "unset"),
+        ({"$append": {"$first_name": None}}, "append"),
+        ({"$consent": "email", "$consent_timestamp": 1e300}, "consent_timestamp"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(old, field):
+    with pytest.raises(InvalidCommandError, match=field):
+        commands(properties={**WHO, **old})
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"$event_id": "o-1"}, {"unique_id": "o-1"}),
+        ({"$event_id": 7}, {"unique_id": "7"}),
+        ({"$value": 9.99}, {"value": 9.99}),
+        ({"$value": 9, "$value_currency": "USD"}, {"value": 9, "value_currency": "USD"}),
+        ({"$value": 9, "$currency_code": "EUR"}, {"value": 9, "value_currency": "EUR"}),
+        ({"$extra": {"html": "…"}, "a": 1}, {"properties": {"$extra": {"html": "…"}, "a": 1}}),
+        ({"__track_once__": True}, {"unique_id": "once"}),
+        ({"__track_once__": False}, {}),
+        ({}, {}),
+    ],
+    ids=lambda value: "+".join(value) or "-",
+)
+def test_a_property_of_an_event(old, new):
+    before = copy.deepcopy(old)
+
+    made = commands(token="PUBLIC", event="M", customer_properties=WHO, properties=old)
+
+    assert made == [{"verb": "track", "metric": "M", "email": ADA, **new}]
+    assert old == before
+
+
+LOCAL = datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001 - that is the point
+
+
+@pytest.mark.parametrize(
+    ("time", "iso"),
+    [
+        (AT, AT_ISO),
+        (AT + 0.5, "2023-11-14T22:13:20.500000Z"),
+        (str(AT), AT_ISO),
+        (AT_ISO, AT_ISO),
+        (datetime.fromtimestamp(AT, timezone(timedelta(hours=2))), AT_ISO),
+        (LOCAL, LOCAL.astimezone(UTC).isoformat().replace("+00:00", "Z")),
+    ],
+    ids=["int", "float", "text", "ISO", "aware", "naive"],
+)
+def test_the_time_of_an_event(time, iso):
+    assert commands(event="M", customer_properties=WHO, time=time)[0]["time"] == iso
+    assert commands(event="M", customer_properties=WHO, timestamp=time)[0]["time"] == iso
+    both = commands(event="M", customer_properties=WHO, timestamp=None, time=time)
+    assert both[0]["time"] == iso
+
+
+@pytest.mark.parametrize("time", [AT * 1_000, "soon", [], float("nan"), -(10**30)])
+def test_a_time_that_is_none_is_an_error(time):
+    with pytest.raises(InvalidCommandError, match="time"):
+        commands(event="M", customer_properties=WHO, time=time)
+
+
+def test_the_address_of_an_event_is_a_location():
+    made = commands(event="M", customer_properties={**WHO, "$city": "London"}, ip="203.0.113.7")
+
+    assert made[0]["location"] == {"city": "London", "ip": "203.0.113.7"}
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"event": "M"}, "email"),
+        ({"properties": {}}, "email"),
+        ({"event": "M", "customer_properties": [ADA]}, "customer_properties"),
+        ({"event": "M", "customer_properties": WHO, "properties": {1: 2}}, "properties"),
+        ({"event": "M", "customer_properties": WHO, "service": "x"}, "service"),
+        ({"event": "", "customer_properties": WHO}, "metric"),
+    ],
+)
+def test_a_payload_that_klaviyo_would_refuse_raises(payload, field):
+    with pytest.raises(InvalidCommandError, match=field):
+        legacy.to_commands(payload)
+
+
+# --- methods: the first table ---------------------------------------------------------------------
+
+PERSONS = [{"email": ADA, "$first_name": "Ada", "id": 7}, {"phone_number": PHONE, "sms_consent": 1}]
+METHODS = [
+    (
+        "Public.track",
+        {
+            "event": "M", "email": ADA, "id": "c-1", "properties": {"$value": 1, "a": 2},
+            "customer_properties": {"$first_name": "Ada"}, "timestamp": AT,
+            "ip_address": "203.0.113.7",
+        },
+        "klaviyo_relay.track",
+        [
+            {"verb": "identify", "email": ADA, "external_id": "c-1", "first_name": "Ada",
+             "location": {"ip": "203.0.113.7"}},
+            {"verb": "track", "metric": "M", "email": ADA, "external_id": "c-1", "value": 1,
+             "properties": {"a": 2}, "time": AT_ISO},
+        ],
+    ),
+    (
+        "Public.track",
+        {"event": "M", "external_id": "c-1", "is_test": False, "method": "post"},
+        "klaviyo_relay.track",
+        [{"verb": "track", "metric": "M", "external_id": "c-1"}],
+    ),
+    (
+        "Public.track_once",
+        {"event": "M", "email": ADA, "properties": {"a": 1}},
+        "klaviyo_relay.track_once",
+        [{"verb": "track", "metric": "M", "email": ADA, "properties": {"a": 1},
+          "unique_id": "once"}],
+    ),
+    (
+        "Public.identify",
+        {"email": ADA, "id": 7, "properties": {"$first_name": "Ada", "plan": "gold"}},
+        "klaviyo_relay.identify",
+        [{"verb": "identify", "email": ADA, "external_id": "7", "first_name": "Ada",
+          "properties": {"plan": "gold"}}],
+    ),
+    (
+        "Profiles.update_profile",
+        {"profile_id": "01H", "properties": {"$first_name": "Ada", "plan": "gold"}},
+        "klaviyo_relay.identify",
+        [{"verb": "identify", "profile_id": "01H", "first_name": "Ada",
+          "properties": {"plan": "gold"}}],
+    ),
+    (
+        "Profiles.unset_profile_properties",
+        {"profile_id": "01H", "properties": ["plan", "$title"]},
+        "klaviyo_relay.identify",
+        [{"verb": "identify", "profile_id": "01H", "unset": ["plan", "title"]}],
+    ),
+    (
+        "Lists.create_list",
+        {"list_name": "VIP"},
+        "klaviyo_relay.create_list",
+        [{"verb": "create_list", "list_name": "VIP"}],
+    ),
+    (
+        "Lists.update_list_name_by_id",
+        {"list_id": LIST, "list_name": "VIP"},
+        "klaviyo_relay.rename_list",
+        [{"verb": "rename_list", "list_id": LIST, "new_name": "VIP"}],
+    ),
+    (
+        "Lists.delete_list",
+        {"list_id": LIST},
+        "klaviyo_relay.delete_list",
+        [{"verb": "delete_list", "list_id": LIST}],
+    ),
+    (
+        "Lists.add_subscribers_to_list",
+        {"list_id": LIST, "profiles": PERSONS},
+        "klaviyo_relay.subscribe",
+        [
+            {"verb": "identify", "email": ADA, "external_id": "7", "first_name": "Ada"},
+            {"verb": "subscribe", "list_id": LIST, "email": ADA, "channels": ["email"]},
+            {"verb": "subscribe", "list_id": LIST, "phone_number": PHONE, "channels": ["sms"]},
+        ],
+    ),
+    (
+        "Lists.add_members_to_list",
+        {"list_id": LIST, "profiles": PERSONS},
+        "klaviyo_relay.add_to_list",
+        [
+            {"verb": "identify", "email": ADA, "external_id": "7", "first_name": "Ada"},
+            {"verb": "add_to_list", "list_id": LIST, "email": ADA, "external_id": "7"},
+            {"verb": "add_to_list", "list_id": LIST, "phone_number": PHONE},
+            {"verb": "subscribe", "phone_number": PHONE, "channels": ["sms"]},
+        ],
+    ),
+    (
+        "Lists.remove_members_from_list",
+        {"list_id": LIST, "emails": [ADA], "phone_numbers": [PHONE]},
+        "klaviyo_relay.remove_from_list",
+        [
+            {"verb": "remove_from_list", "list_id": LIST, "email": ADA},
+            {"verb": "remove_from_list", "list_id": LIST, "phone_number": PHONE},
+        ],
+    ),
+    (
+        "Lists.delete_subscribers_from_list",
+        {"list_id": LIST, "emails": [ADA, "b@lovelace.dev"]},
+        "klaviyo_relay.unsubscribe",
+        [
+            {"verb": "unsubscribe", "list_id": LIST, "email": ADA},
+            {"verb": "unsubscribe", "list_id": LIST, "email": "b@lovelace.dev"},
+        ],
+    ),
+    (
+        "DataPrivacy.request_profile_deletion",
+        {"identifier": ADA},
+        "klaviyo_relay.delete_profile",
+        [{"verb": "delete_profile", "email": ADA}],
+    ),
+    (
+        "DataPrivacy.request_profile_deletion",
+        {"identifier": PHONE, "id_type": "phone_number"},
+        "klaviyo_relay.delete_profile",
+        [{"verb": "delete_profile", "phone_number": PHONE}],
+    ),
+    (
+        "DataPrivacy.request_profile_deletion",
+        {"identifier": "01H", "id_type": "person_id"},
+        "klaviyo_relay.delete_profile",
+        [{"verb": "delete_profile", "profile_id": "01H"}],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "form", "new"), METHODS, ids=lambda value: str(value)[:40])
+def test_a_method(client, recorder, name, old, form, new):
+    group, method = name.split(".")
+    before = copy.deepcopy(old)
+
+    with pytest.warns(DeprecationWarning, match="retired SDK") as caught:
+        answer = getattr(getattr(client, group), method)(**old)
+
+    assert [plain(command) for command in recorder.commands] == new
+    assert old == before
+    # It points here, and names what to write instead.
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert form in str(warning.message)
+    # One id for each profile in lists, else that of the command that was asked for.
+    main = form.removeprefix("klaviyo_relay.").removesuffix("_once")
+    ids = [f"id-{at}" for at, made in enumerate(new, 1) if made["verb"] == main]
+    assert answer in (ids, ids[0])
+
+
+@old_form
+def test_the_order_of_arguments_is_the_old_one(client, recorder):
+    client.Public.track("M", ADA, "c-1", {"a": 1}, {"plan": "gold"}, AT, "203.0.113.7", False)  # noqa: FBT003
+    client.Public.identify(ADA, "c-1", {"plan": "gold"}, False)  # noqa: FBT003
+
+    _, track, identify = map(plain, recorder.commands)
+    assert track == {
+        "verb": "track", "metric": "M", "email": ADA, "external_id": "c-1",
+        "properties": {"a": 1}, "time": AT_ISO,
+    }  # fmt: skip
+    assert identify["properties"] == {"plan": "gold"}
+
+
+@old_form
+@pytest.mark.parametrize(
+    ("group", "method", "arguments"),
+    [
+        ("Public", "track", {"event": "M", "email": ADA}),
+        ("Public", "track_once", {"event": "M", "email": ADA}),
+        ("Public", "identify", {"email": ADA}),
+    ],
+)
+def test_a_test_call_is_refused(client, recorder, group, method, arguments):
+    with pytest.raises(InvalidCommandError, match="sandbox"):
+        getattr(getattr(client, group), method)(**arguments, is_test=True)
+
+    assert recorder.commands == []
+
+
+@old_form
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda lists: lists.add_subscribers_to_list(LIST, [{"phone_number": PHONE}]), "sms_con"),
+        (lambda lists: lists.add_subscribers_to_list(LIST, {"email": ADA}), "list"),
+        (lambda lists: lists.add_members_to_list(LIST, [{"email": ADA}, {}]), "email"),
+        (lambda lists: lists.add_members_to_list("x", [{"email": ADA}]), "list_id"),
+        (lambda lists: lists.remove_members_from_list(LIST, ADA), "emails"),
+        (lambda lists: lists.remove_members_from_list(LIST, [ADA], [], ["t"]), "push_tokens"),
+        (lambda lists: lists.delete_subscribers_from_list(LIST, [ADA, "nobody"]), "email"),
+        (
+            lambda lists: lists.add_members_to_list(
+                LIST, [{"email": ADA}, {"email": ADA, **{str(n): "x" * 99_999 for n in range(2)}}]
+            ),
+            "bytes",
+        ),
+    ],
+)
+def test_where_one_is_bad_nothing_is_stored(client, recorder, call, field):
+    with pytest.raises(InvalidCommandError, match=field):
+        call(client.Lists)
+
+    assert recorder.commands == []
+
+
+@old_form
+def test_an_id_type_that_never_was_is_refused(client):
+    with pytest.raises(InvalidCommandError, match="id_type"):
+        client.DataPrivacy.request_profile_deletion(ADA, "name")
+
+
+@pytest.mark.parametrize(
+    ("group", "method", "says"),
+    [
+        ("Profiles", "get_profile", "GET /api/profiles/{id}"),
+        ("Lists", "get_lists", "GET /api/lists"),
+        ("Metrics", "get_metric_export", "POST /api/metric-aggregates"),
+        ("Campaigns", "get_campaigns", "GET /api/campaigns"),
+        ("Public", "nonsense", "Public has no nonsense"),
+    ],
+)
+def test_what_reads_says_where_to_read_today(client, group, method, says):
+    with pytest.raises(AttributeError, match=r"no nonsense|only writes") as caught:
+        getattr(getattr(client, group), method)
+
+    assert says in str(caught.value)
+
+
+# --- once a call site; the module's own producer --------------------------------------------------
+
+
+def test_each_call_site_is_told_once(client):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            client.Public.identify(email=ADA)
+        client.Public.identify(email=ADA)
+
+    assert len(caught) == 2
+    assert {warning.filename for warning in caught} == {__file__}
+    assert len({warning.lineno for warning in caught}) == 2
+
+
+@old_form
+def test_plain_functions_take_an_old_payload_as_it_is(recorder, monkeypatch):
+    monkeypatch.setattr(klaviyo_relay, "enqueue", recorder.enqueue)
+    payload = {"token": "PUBLIC", "event": "M", "customer_properties": WHO, "properties": {"a": 1},
+               "time": AT}  # fmt: skip
+
+    legacy.track(**payload)
+    legacy.track_once(event="M", email=ADA)
+    legacy.identify(token="PUBLIC", properties=WHO)
+
+    assert [plain(command) for command in recorder.commands] == [
+        {"verb": "track", "metric": "M", "email": ADA, "properties": {"a": 1}, "time": AT_ISO},
+        {"verb": "track", "metric": "M", "email": ADA, "unique_id": "once"},
+        {"verb": "identify", "email": ADA},
+    ]
+
+
+@old_form
+def test_an_account_of_its_own(recorder):
+    Klaviyo("PUBLIC", producer=recorder, account="shop_2").Public.identify(email=ADA)
+
+    assert recorder.accounts == ["shop_2"]
+
+
+@old_form
+def test_the_commands_reach_the_lane(producer, lanes):
+    client = Klaviyo(public_token="PUBLIC", producer=producer)
+    command_id = client.Public.track("M", email=ADA, customer_properties={"$first_name": "Ada"})
+
+    assert producer.flush(10).left == 0
+    assert lanes.ids() == [command_id]
+    assert lanes.entries("profiles")[0].envelope.command.first_name == "Ada"
