@@ -90,6 +90,18 @@ class Shipped(NamedTuple):
     mark: int
 
 
+class Mark(NamedTuple):
+    """How far a lane has taken a source.
+
+    Attributes:
+        number: the last one taken.
+        at: when, in seconds since 1970 by Redis's clock.
+    """
+
+    number: int
+    at: int
+
+
 class Survey(NamedTuple):
     """What a producer must know of Redis before it ships.
 
@@ -167,6 +179,7 @@ class LaneEntrance:
         if added == _FULL:
             raise BackpressureError(f"the lane {lane} holds as many bytes as it may")
         if added == _FELL_BACK:
+            self._registered.clear()
             raise MarkFellBackError(mark)
         return Shipped(added, mark)
 
@@ -186,8 +199,18 @@ class LaneEntrance:
 
     def mark(self, lane: str, source: str) -> int:
         """The last number of `source` that a lane has, or 0."""
+        return self.dated_mark(lane, source).number
+
+    def dated_mark(self, lane: str, source: str) -> Mark:
+        """The last number of `source` that a lane has, and since when; zeros if it has none."""
         found: Any = self._redis.hget(self._keys.lane(*split(lane)).marks, source)
-        return int(found.partition(b"@")[0]) if found else 0
+        number, _, at = (found or b"0@0").partition(b"@")
+        return Mark(int(number), int(at))
+
+    def now(self) -> float:
+        """Seconds since 1970, by Redis's clock."""
+        seconds, microseconds = self._redis.time()
+        return seconds + microseconds / 1e6
 
     def close(self) -> None:
         """Close the connections."""

@@ -239,11 +239,13 @@ def names(path: str, value: object) -> list[str]:
             raise InvalidCommandError(path, "must be a list of property names") from None
     found: dict[str, None] = {}
     for name in items(path, value):
+        if not isinstance(name, str):
+            raise InvalidCommandError(path, "must be a list of property names")
         if name in _LOCATION:
             raise InvalidCommandError(
                 f"{path}.{name}", "cannot be cleared alone; unset=['location'] clears all of it"
             )
-        found[_ATTRIBUTES.get(name, name) if isinstance(name, str) else name] = None
+        found[_ATTRIBUTES.get(name, name)] = None
     return list(found)
 
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from klaviyo_relay.shipper import Flushed, Shipper
     from klaviyo_relay.spool import OwnSpool
 
+# How long `close` waits for the thread beyond what its flush may take.
+CLOSE_SECONDS = 0.5
 DEFAULT_ACCOUNT = "default"
 _living: WeakSet[Producer] = WeakSet()
 
@@ -490,8 +492,11 @@ class Producer:
                 return Flushed(0)
             seconds = self.settings.exit_seconds if timeout is None else timeout
             flushed = self._shipper.flush(seconds if diversion is None else 0.0)
-            self._shipper.stop()
-            self._spool.close()
+            if self._shipper.stop(CLOSE_SECONDS):
+                self._spool.close()
+            else:
+                # The thread still waits for Redis; to others the file counts as a dead process's.
+                self._spool.lock.release()
             self._spool = self._shipper = None
             atexit.unregister(self.close)
             return flushed
@@ -550,7 +555,9 @@ class Producer:
             else:
                 self._ship_at_once(rows, error)
         else:
-            self._shipper.notify()  # type: ignore[union-attr]
+            shipper = self._shipper
+            if shipper is not None:  # it was closed meanwhile: others ship the file
+                shipper.notify()
             if self._is_sync:
                 self.flush(self.settings.sync_seconds)
 

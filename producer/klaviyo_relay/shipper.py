@@ -9,6 +9,7 @@ lost second of its log) gets again what it has lost.
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import sqlite3
 import threading
@@ -69,90 +70,108 @@ class Flushed(NamedTuple):
     left: int
 
 
+class _Lane:
+    """How far one lane of a file came.
+
+    Attributes:
+        mark: the last row that Redis has confirmed.
+        is_held: it took no more; its rows wait in the file while other lanes go on.
+        shipped: when each batch was confirmed (monotonic seconds), and its last row.
+        deleted: the last row that was looked at for deletion.
+    """
+
+    def __init__(self, mark: int = 0) -> None:
+        self.mark = mark
+        self.is_held = False
+        self.shipped: deque[tuple[float, int]] = deque()
+        self.deleted = 0
+
+
 class FileShipment:
     """Ships one spool file, and remembers how far it came."""
 
     def __init__(self, spool: SpoolFile) -> None:
         self.spool = spool
+        # Rows up to here have been looked at; those of a held lane still wait for it.
         self.position = 0
-        # Lanes that took no more, with the last row before the first that they refused.
-        self.held: dict[str, int] = {}
-        self._marks: dict[str, int] = {}
-        self._deleted = 0
+        self._lanes: dict[str, _Lane] = {}
         self._checkpointed = 0
-        self._shipped: deque[tuple[float, int]] = deque()
 
     @property
     def left(self) -> int:
-        """Rows that Redis has not confirmed (for a lane held back: counted in the file)."""
+        """Rows that Redis has not confirmed."""
         position = self.position
-        held = sum(self.spool.count(lane, after, position) for lane, after in self.held.items())
-        return self.spool.last_row - position + held
+        held = [(name, lane.mark) for name, lane in self._lanes.copy().items() if lane.is_held]
+        waiting = sum(self.spool.count(name, mark, position) for name, mark in held)
+        return max(0, self.spool.last_row - position) + waiting
 
     def ship_some(self, entrance: LaneEntrance) -> int:
-        """Ship the next batch; 0 when nothing is left that a lane would take."""
+        """Ship the next batch; returns how many rows, 0 when no lane takes any more."""
         try:
-            return self._ship_next(entrance)
+            return self._ship_held(entrance) + self._ship_next(entrance)
         except MarkFellBackError as error:
             logger.warning("%s; shipping what the spool still has", error)
             self.restart(entrance)
             return RESTED_ROWS
 
-    def _ship_next(self, entrance: LaneEntrance) -> int:
-        for lane in list(self.held):
-            self._ship_held(entrance, lane)
-        rows = self.spool.read(self.position, BATCH_ROWS)
-        for lane, group in _by_lane(rows):
-            if lane not in self.held:
-                self._ship_group(entrance, lane, group)
-        if rows:
-            self.position = rows[-1][0]
-            self._shipped.append((time.monotonic(), self.position))
-        return len(rows)
-
     def restart(self, entrance: LaneEntrance) -> None:
         """Begin again where this Redis says that it is; it may have lost what it had."""
         source = self.spool.source
-        self._marks = {lane: entrance.mark(lane, source) for lane in self.spool.lanes()}
-        self.position = min(self._marks.values(), default=self.position)
-        self.held.clear()
-        self._shipped.clear()
+        names = self.spool.lanes()
+        self._lanes = {name: _Lane(entrance.mark(name, source)) for name in names}
+        marks = [lane.mark for lane in self._lanes.values()]
+        self.position = min(marks, default=self.position)
 
     def tidy(self) -> None:
         """Delete a few of the rows that have been in Redis for the re-ship window."""
-        while self._shipped and time.monotonic() - self._shipped[0][0] > RESHIP_SECONDS:
-            upto = min(self._shipped[0][1], self._deleted + DELETE_ROWS)
-            self.spool.delete(self._deleted, upto, keep=tuple(self.held))
-            self._deleted = upto
-            if upto < self._shipped[0][1]:
-                break
-            self._shipped.popleft()
+        for name, lane in self._lanes.items():
+            self._tidy_lane(name, lane)
         if self.spool.last_row - self._checkpointed >= CHECKPOINT_ROWS:
             self._checkpointed = self.spool.last_row
             self.spool.checkpoint()
 
-    def _ship_group(self, entrance: LaneEntrance, lane: str, group: list[Row]) -> None:
-        try:
-            self._ship(entrance, lane, group)
-        except BackpressureError:
-            self.held[lane] = group[0][0] - 1
+    def _tidy_lane(self, name: str, lane: _Lane) -> None:
+        while lane.shipped and time.monotonic() - lane.shipped[0][0] > RESHIP_SECONDS:
+            last = lane.shipped[0][1]
+            upto = min(last, lane.deleted + DELETE_ROWS)
+            self.spool.delete(name, lane.deleted, upto)
+            lane.deleted = upto
+            if upto < last:
+                return
+            lane.shipped.popleft()
 
-    def _ship(self, entrance: LaneEntrance, lane: str, group: list[Row]) -> None:
+    def _ship_next(self, entrance: LaneEntrance) -> int:
+        rows = self.spool.read(self.position, BATCH_ROWS)
+        for name, group in _by_lane(rows):
+            lane = self._lanes.setdefault(name, _Lane())
+            if not lane.is_held:
+                self._ship(entrance, name, lane, group)
+        if rows:
+            self.position = rows[-1][0]
+        return len(rows)
+
+    def _ship_held(self, entrance: LaneEntrance) -> int:
+        shipped = 0
+        for name, lane in self._lanes.items():
+            if lane.is_held:
+                group = self.spool.read_lane(name, lane.mark, self.position, BATCH_ROWS)
+                lane.is_held = False
+                if group and self._ship(entrance, name, lane, group):
+                    shipped += len(group)
+                    # Not free before its last row has gone: the next look finds the rest.
+                    lane.is_held = True
+        return shipped
+
+    def _ship(self, entrance: LaneEntrance, name: str, lane: _Lane, group: list[Row]) -> bool:
         numbered = [(number, message) for number, _, message in group]
-        left_at = self._marks.get(lane, 0)
-        self._marks[lane] = entrance.ship(lane, self.spool.source, numbered, left_at).mark
-
-    def _ship_held(self, entrance: LaneEntrance, lane: str) -> None:
-        after = self.held[lane]
-        group = self.spool.read_lane(lane, after, self.position, BATCH_ROWS)
-        if not group:
-            del self.held[lane]
-            return
         try:
-            self._ship(entrance, lane, group)
-            self.held[lane] = group[-1][0]
+            shipped = entrance.ship(name, self.spool.source, numbered, lane.mark)
         except BackpressureError:
-            return  # still full: asked again at the next pass
+            lane.is_held = True
+            return False
+        lane.mark = shipped.mark
+        lane.shipped.append((time.monotonic(), group[-1][0]))
+        return True
 
 
 def _by_lane(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -180,7 +199,8 @@ class Shipper:
         self._own = FileShipment(spool)
         self._entrance: LaneEntrance | None = None
         self._incarnation: str | None = None
-        self._wake = threading.Event()
+        # A signal handler may put to a SimpleQueue in the middle of anything; an Event would hang.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop = False
         self._is_idle = False
         self._progress = threading.Condition()
@@ -197,40 +217,53 @@ class Shipper:
     def notify(self) -> None:
         """Say that the spool has a new row. Costs nothing while the thread is busy."""
         if self._is_idle:
-            self._wake.set()
+            self._wake.put(None)
 
     def flush(self, timeout: float) -> Flushed:
         """Wait until Redis has every row that the spool has now, or until `timeout` seconds."""
-        self._wake.set()
+        self._wake.put(None)
         with self._progress:
             self._progress.wait_for(lambda: self._own.left == 0 or self._stop, timeout)
         return Flushed(self._own.left)
 
-    def stop(self) -> None:
-        """End the thread after the batch in hand; what is left stays in the spool."""
-        self._stop = True
-        self._wake.set()
-        self._thread.join()
+    def stop(self, timeout: float) -> bool:
+        """End the thread after the batch in hand; what is left stays in the spool.
+
+        Returns:
+            Whether it has ended; a Redis that does not answer may keep it for some seconds.
+        """
+        self.give_up()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def give_up(self) -> None:
         """End the thread without waiting for it."""
         self._stop = True
-        self._wake.set()
+        self._wake.put(None)
 
     def _run(self) -> None:
         while not self._stop:
             wait = self._work()
             if wait and not self._stop:
-                self._wake.wait(wait)
+                self._rest(wait)
             self._is_idle = False
-            self._wake.clear()
         if self._entrance is not None:
             self._entrance.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, unless woken; what rang several times counts once."""
+        try:
+            self._wake.get(timeout=seconds)
+            while True:
+                self._wake.get_nowait()
+        except queue.Empty:
+            return
 
     def _work(self) -> float:
         """One pass; returns how many seconds to wait before the next."""
         try:
             shipped = self._pass()
+            self._failures = 0
             if shipped:
                 return 0.0 if shipped >= RESTED_ROWS else REST_SECONDS
         except BackpressureError as error:
@@ -244,7 +277,6 @@ class Shipper:
             return 0.0
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
             return self._complain(error, self._backoff())
-        self._failures = 0
         # From here on a new row rings; one that came in before this line is seen by this look.
         self._is_idle = True
         return 0.0 if self._own.spool.last_row > self._own.position else IDLE_SECONDS
@@ -337,26 +369,39 @@ def _release(lock: SpoolLock | None) -> None:
 
 
 def _ship_orphan(entrance: LaneEntrance, orphan: Orphan) -> None:
-    shipment = FileShipment(orphan.spool)
     try:
+        shipment = FileShipment(orphan.spool)
         shipment.restart(entrance)
-        waiting_since = orphan.spool.oldest_at(shipment.position)
-        is_frozen = (
-            waiting_since is not None and milliseconds() - waiting_since > FROZEN_SECONDS * 1000
-        )
-        if orphan.is_dead or is_frozen:
+        if orphan.is_dead or _is_frozen(entrance, orphan):
             while shipment.ship_some(entrance):
-                waiting_since = milliseconds()
-        newest_at = orphan.spool.newest()[1]
-        is_over = milliseconds() - newest_at > RESHIP_SECONDS * 1000
-        # What was shipped in this pass stays for the window; the next pass finds nothing to ship.
-        if orphan.is_dead and is_over and waiting_since is None:
+                pass
+        if orphan.is_dead and _is_over(entrance, orphan):
             orphan.remove()
             return
     except BaseException:
         orphan.close()
         raise
     orphan.close()
+
+
+def _is_frozen(entrance: LaneEntrance, orphan: Orphan) -> bool:
+    """Whether the file's oldest unshipped row has waited so long that its owner cannot be well."""
+    source = orphan.spool.source
+    for name in orphan.spool.lanes():
+        since = orphan.spool.oldest_at(name, entrance.mark(name, source))
+        if since is not None and milliseconds() - since > FROZEN_SECONDS * 1000:
+            return True
+    return False
+
+
+def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
+    """Whether Redis has had every row for the re-ship window, by Redis's own clock."""
+    now = entrance.now()
+    for name, newest in orphan.spool.lanes().items():
+        mark = entrance.dated_mark(name, orphan.spool.source)
+        if mark.number < newest or now - mark.at <= RESHIP_SECONDS:
+            return False
+    return True
 
 
 def _ship_damaged(

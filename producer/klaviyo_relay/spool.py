@@ -49,23 +49,44 @@ Row = tuple[int, str, bytes]
 
 
 # Every spool file that this process has open, and those that it inherited open from its parent.
-_open_files: dict[Path, tuple[sqlite3.Connection, sqlite3.Connection]] = {}
+_open_files: dict[Path, SpoolFile] = {}
 _inherited: set[Path] = set()
+# Held by whoever is inside of SQLite, except for appends, which have a lock for each file. A child
+# that is forked while another thread is inside of SQLite would inherit its allocator locked, for
+# ever; so a fork waits for all of these locks.
+_reading = threading.RLock()
+_locked_for_fork: list[SpoolFile] = []
+
+
+def _lock_for_fork() -> None:
+    _reading.acquire()
+    for spool in list(_open_files.values()):
+        spool.append_lock.acquire()
+        _locked_for_fork.append(spool)
+
+
+def _unlock_after_fork() -> None:
+    while _locked_for_fork:
+        _locked_for_fork.pop().append_lock.release()
+    _reading.release()
 
 
 def _keep_inherited() -> None:
     """In a forked child: hold on to the parent's connections, so that nothing ever closes them."""
     import ctypes
 
-    for path, connections in _open_files.items():
+    for path, spool in _open_files.items():
         _inherited.add(path)
-        for connection in connections:
+        for connection in spool.connections:
             # A reference that is never given back outlives even the interpreter's end.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
     _open_files.clear()
+    _unlock_after_fork()
 
 
-os.register_at_fork(after_in_child=_keep_inherited)
+os.register_at_fork(
+    before=_lock_for_fork, after_in_parent=_unlock_after_fork, after_in_child=_keep_inherited
+)
 
 
 class SpoolFile:
@@ -81,14 +102,16 @@ class SpoolFile:
         self.path = path
         self.source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
         self.last_row = 0
-        self._append_lock = threading.Lock()
+        # Reentrant: a signal handler may enqueue in the middle of an append.
+        self.append_lock = threading.RLock()
         self._pinned: sqlite3.Cursor | None = None
         self._is_pinned = False
         synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._usual_synchronous = f"PRAGMA synchronous={synchronous}"
-        self._writer = self._connect()
-        self._reader = self._connect()
-        _open_files[path] = (self._writer, self._reader)
+        with _reading:
+            self._writer = self._connect()
+            self._reader = self._connect()
+        _open_files[path] = self
         # One cursor for all inserts: making one for each costs more than validating the command.
         self._insert = self._writer.cursor().execute
 
@@ -103,13 +126,16 @@ class SpoolFile:
             SpoolFullError: the disk is full or read-only; nothing was stored.
             SpoolDamagedError: the file is damaged, or was closed for that; nothing was stored.
         """
-        with self._append_lock:
+        with self.append_lock:
             try:
+                self._refuse_nesting()
                 self._write(rows, full=full)
-                self.last_row += len(rows)
-            except sqlite3.OperationalError:
+            except (sqlite3.OperationalError, sqlite3.IntegrityError):
+                # The file was written by somebody else since, be it by a signal handler of ours.
                 self._recover()
                 self._write_again(rows, full=full)
+            except sqlite3.InterfaceError as error:
+                raise _reason(self.path, error) from error
             except sqlite3.Error as error:
                 self._recover()
                 raise _reason(self.path, error) from error
@@ -122,22 +148,28 @@ class SpoolFile:
         if full:
             self._unpin()
             self._insert("PRAGMA synchronous=FULL")
+        first = self.last_row + 1
         if len(rows) == 1:
-            self._insert(_INSERT, (self.last_row + 1, *rows[0]))
+            self._insert(_INSERT, (first, *rows[0]))
         else:
             self._insert("BEGIN IMMEDIATE")
-            for number, row in enumerate(rows, self.last_row + 1):
+            for number, row in enumerate(rows, first):
                 self._insert(_INSERT, (number, *row))
             self._insert("COMMIT")
+        self.last_row = max(self.last_row, first + len(rows) - 1)
         if full:
             self._insert(self._usual_synchronous)
             self._repin()
+
+    def _refuse_nesting(self) -> None:
+        """A signal handler may enqueue in the middle of an append of several rows; not here."""
+        if self._writer.in_transaction:
+            raise sqlite3.InterfaceError("in the middle of another append")
 
     def _write_again(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
         """Once more, from the file's newest state; what fails now is the disk's fault."""
         try:
             self._write(rows, full=full)
-            self.last_row += len(rows)
         except sqlite3.Error as error:
             self._recover()
             raise _reason(self.path, error) from error
@@ -168,7 +200,7 @@ class SpoolFile:
         What is committed is committed all the same: only the read goes on.
         """
         self._is_pinned = True
-        with self._append_lock:
+        with self.append_lock:
             self._repin()
 
     def _repin(self) -> None:
@@ -205,7 +237,8 @@ class SpoolFile:
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows with numbers above `after`, in order."""
-        return self._reader.execute(_READ, (after, limit)).fetchall()
+        with _reading:
+            return self._reader.execute(_READ, (after, limit)).fetchall()
 
     def read_lane(self, lane: str, after: int, upto: int, limit: int) -> list[Row]:
         """Up to `limit` rows of one lane with numbers in (after, upto], in order."""
@@ -213,28 +246,28 @@ class SpoolFile:
             "SELECT row, lane, message FROM rows"
             " WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT ?"
         )
-        return self._reader.execute(query, (after, upto, lane, limit)).fetchall()
+        with _reading:
+            return self._reader.execute(query, (after, upto, lane, limit)).fetchall()
 
-    def delete(self, after: int, upto: int, keep: Sequence[str] = ()) -> None:
-        """Delete the rows in (after, upto], except those of the lanes in `keep`.
+    def delete(self, lane: str, after: int, upto: int) -> None:
+        """Delete the rows of a lane in (after, upto].
 
         Appends wait meanwhile: a few hundred rows take less than a millisecond.
         """
-        marks = ",".join("?" * len(keep))
-        with self._append_lock:
-            self._writer.execute(
-                f"DELETE FROM rows WHERE row > ? AND row <= ? AND lane NOT IN ({marks})",  # noqa: S608 - only question marks
-                (after, upto, *keep),
-            )
+        query = "DELETE FROM rows WHERE row > ? AND row <= ? AND lane = ?"
+        with self.append_lock:
+            self._writer.execute(query, (after, upto, lane))
 
     def lanes(self) -> dict[str, int]:
         """Each lane in the file with its newest row."""
-        return dict(self._reader.execute("SELECT lane, max(row) FROM rows GROUP BY lane"))
+        with _reading:
+            return dict(self._reader.execute("SELECT lane, max(row) FROM rows GROUP BY lane"))
 
     def count(self, lane: str, after: int, upto: int) -> int:
         """How many rows of a lane have numbers in (after, upto]."""
         query = "SELECT count(*) FROM rows WHERE lane = ? AND row > ? AND row <= ?"
-        return int(self._reader.execute(query, (lane, after, upto)).fetchone()[0])
+        with _reading:
+            return int(self._reader.execute(query, (lane, after, upto)).fetchone()[0])
 
     def newest(self) -> tuple[int, int]:
         """Number and milliseconds of the newest row, or zeros."""
@@ -243,10 +276,11 @@ class SpoolFile:
         ).fetchone()
         return found or (0, 0)
 
-    def oldest_at(self, after: int = 0) -> int | None:
-        """Milliseconds of the oldest row above `after`, or None."""
-        query = "SELECT at FROM rows WHERE row > ? ORDER BY row LIMIT 1"
-        found = self._reader.execute(query, (after,)).fetchone()
+    def oldest_at(self, lane: str, after: int) -> int | None:
+        """Milliseconds of a lane's oldest row above `after`, or None."""
+        query = "SELECT at FROM rows WHERE row > ? AND lane = ? ORDER BY row LIMIT 1"
+        with _reading:
+            found = self._reader.execute(query, (after, lane)).fetchone()
         return found and int(found[0])
 
     def checkpoint(self) -> None:
@@ -255,22 +289,29 @@ class SpoolFile:
         The first pass does the work while appends go on; only the second, of what came in
         meanwhile, makes them wait.
         """
-        with self._append_lock:
+        with self.append_lock:
             # A read that began long ago would keep the log from being moved.
             self._unpin()
             self._repin()
-        self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        with self._append_lock:
+        with _reading:
+            self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with _reading, self.append_lock:
             self._unpin()
             self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._repin()
 
     def close(self) -> None:
         """Close both connections. Never call it in a forked child."""
-        _open_files.pop(self.path, None)
-        self._unpin()
-        self._reader.close()
-        self._writer.close()
+        with _reading:
+            _open_files.pop(self.path, None)
+            self._unpin()
+            self._reader.close()
+            self._writer.close()
+
+    @property
+    def connections(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        """Both connections."""
+        return self._writer, self._reader
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -349,7 +390,7 @@ class OwnSpool(SpoolFile):
 
     def close(self) -> None:
         """Close the file and let others ship what is left."""
-        with self._append_lock:
+        with _reading, self.append_lock:
             super().close()
         self.lock.release()
 
@@ -406,12 +447,13 @@ class Salvaged(NamedTuple):
 def salvage(path: Path) -> Salvaged:
     """Read whatever a damaged file still gives; never raises for the damage."""
     rows: list[Row] = []
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-    try:
-        first, last = _span(connection)
-        unreadable = _read_around_damage(connection, first, last, rows)
-    finally:
-        connection.close()
+    with _reading:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+        try:
+            first, last = _span(connection)
+            unreadable = _read_around_damage(connection, first, last, rows)
+        finally:
+            connection.close()
     return Salvaged(rows, unreadable)
 
 

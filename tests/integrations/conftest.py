@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 class App:
     """One example application, as a real process."""
 
-    def __init__(self, name: str, folder: Path, redis_url: str) -> None:
+    def __init__(self, name: str, folder: Path, redis_url: str, more: dict[str, str]) -> None:
         self.name = name
         self.folder = folder
         self.spool = folder / "spool"
@@ -59,6 +59,7 @@ class App:
         self.environment = {
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             **ENVIRONMENTS[name](folder, redis_url),
+            **more,
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -213,12 +214,12 @@ def lane(server: PrivateRedis) -> Iterator[Lane]:
 
 
 @pytest.fixture
-def app_of(server: PrivateRedis, tmp_path: Path) -> Iterator[Callable[[str], App]]:
-    """Start an example; it is gone at the end of the test."""
+def app_of(server: PrivateRedis, tmp_path: Path) -> Iterator[Callable[..., App]]:
+    """Start an example, with more environment if need be; it is gone at the end of the test."""
     started: list[App] = []
 
-    def start(name: str) -> App:
-        app = App(name, tmp_path, server.url)
+    def start(name: str, **more: str) -> App:
+        app = App(name, tmp_path, server.url, more)
         started.append(app)
         if name == "django":
             app.manage("migrate", "--verbosity=0")

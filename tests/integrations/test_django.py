@@ -271,7 +271,7 @@ def test_a_fault_of_the_environment_is_named_as_the_environment_has_it(monkeypat
 
 
 def test_a_spool_that_cannot_be_written_is_an_error(tmp_path):
-    (tmp_path / "file").touch()
+    (tmp_path / "file").touch(mode=0o700)
     with override_settings(KLAVIYO_RELAY={"SPOOL_DIR": tmp_path / "file" / "spool"}):
         (found,) = checks.check()
 
@@ -325,3 +325,9 @@ def test_status_and_flush(redis_url, tmp_path, lanes):
         # Another Redis, so another spool: staging's commands do not go to production.
         assert "0 commands wait" in said_by("flush")
     assert lanes_ids(lanes) == []
+
+
+def test_status_asks_redis_also_where_the_spool_is_empty(tmp_path):
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", "SPOOL_DIR": tmp_path}
+    with override_settings(KLAVIYO_RELAY=given):
+        assert "does not answer" in said_by("status")

@@ -24,6 +24,7 @@ def app_with(**config):
 
 def test_the_config_goes_before_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("KLAVIYO_RELAY_NAMESPACE", "from-env")
+    monkeypatch.setenv("KLAVIYO_RELAY_REDIS_URL", "redis://from-env:1/0")
     app = app_with(
         KLAVIYO_RELAY_REDIS_URL="redis://from-flask:1/0", KLAVIYO_RELAY_SPOOL_DIR=tmp_path
     )

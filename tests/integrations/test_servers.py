@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -113,6 +114,21 @@ def test_sigterm_while_redis_is_away_keeps_all_on_the_disk(app_of, lane, server,
     lane.wait_for(first + second)
     app.flush_spool()
     lane.wait_for(first + second)
+
+
+@every_app
+def test_an_orderly_shutdown_waits_for_redis(app_of, lane, server, name):
+    # A setting that no framework of the examples sets comes from the environment.
+    app = app_of(name, KLAVIYO_RELAY_EXIT_SECONDS="20")
+    server.pause()
+    answers = app.orders(10)
+    app.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        app.process.wait(1)
+    server.resume()
+    app.process.wait(20)
+
+    lane.wait_for(accepted(answers))
 
 
 @under_gunicorn

@@ -1,4 +1,4 @@
-"""What the process models share: programs in processes of their own, and a count of what arrived."""
+"""What the process models share: programs in processes of their own, and a count of arrivals."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from klaviyo_relay import Settings
 from klaviyo_relay.lane_entrance import connect
-from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.embedded import PrivateRedis, find_server
 
 PROGRAMS = Path(__file__).with_name("programs")
 SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
@@ -54,7 +56,7 @@ def wait_until() -> Callable[..., Any]:
 def chance() -> random.Random:
     """Chance with a seed that is printed where the test fails; `SEED=…` repeats a run."""
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
-    print(f"SEED={seed}")
+    sys.stdout.write(f"SEED={seed}\n")
     return random.Random(seed)
 
 
@@ -170,9 +172,7 @@ class Site:
         }
         self._started: list[Program] = []
 
-    def start(
-        self, code: str, *arguments: object, first: str = "", **environment: str
-    ) -> Program:
+    def start(self, code: str, *arguments: object, first: str = "", **environment: str) -> Program:
         """Run Python code in a process of its own; `first` comes before all imports."""
         code = f"{first}\n{PRELUDE}\n{textwrap.dedent(code)}"
         command = [sys.executable, "-c", code, *arguments]
@@ -286,3 +286,197 @@ def free_port() -> Callable[[], int]:
         raise AssertionError("no free port")
 
     return find
+
+
+class Server:
+    """A server with a configuration of our own: a replica, a slow start, a log that is put back."""
+
+    def __init__(self, binary: Path, port: int, directory: Path) -> None:
+        directory.mkdir()
+        self.port, self.directory = port, directory
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def client(self) -> Redis:
+        """A new client, with short time limits."""
+        return connect(self.url, answer_seconds=3.0)
+
+    def start(self, *directives: str, is_ready: bool = True) -> None:
+        lines = [
+            "bind 127.0.0.1", f"port {self.port}", "dir ./", 'save ""', "appendonly yes",
+            "appendfsync everysec", "maxmemory-policy noeviction", "repl-diskless-sync-delay 0",
+            "repl-timeout 5", "replica-announce-ip 127.0.0.1", *directives,
+        ]  # fmt: skip
+        with (self.directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, "-"],
+                cwd=self.directory,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+            )
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n".join(lines).encode() + b"\n")
+        self._process.stdin.close()
+        if is_ready:
+            self.await_ready()
+
+    def _says(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.directory / "server.log").read_text()
+        client = self.client
+        try:
+            return client.info("persistence")
+        except (OSError, RedisError):
+            return {}
+        finally:
+            client.close()
+
+    def await_ready(self) -> None:
+        _wait_until(lambda: self._says().get("loading") == 0, "the server answers")
+
+    def await_loading(self) -> None:
+        _wait_until(lambda: self._says().get("loading") == 1, "the server loads", seconds=10)
+
+    def is_rewritten(self) -> bool:
+        says = self._says()
+        return (
+            says["aof_rewrite_in_progress"] == says["aof_rewrite_scheduled"] == 0
+            and (self.directory / "appendonlydir" / "appendonly.aof.2.base.rdb").exists()
+        )
+
+    def count(self, lane: str = "events") -> int:
+        client = self.client
+        found: Any = client.xlen(f"kr:{{default:{lane}}}:stream")
+        client.close()
+        return int(found)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Servers:
+    """The servers of one test."""
+
+    def __init__(self, directory: Path, free_port: Callable[[], int]) -> None:
+        self._binary = find_server().path
+        self._directory, self._free_port = directory, free_port
+        self._made: list[Server] = []
+
+    def start(self, *directives: str) -> Server:
+        server = Server(
+            self._binary, self._free_port(), self._directory / f"server{len(self._made)}"
+        )
+        self._made.append(server)
+        server.start(*directives)
+        return server
+
+    def end(self) -> None:
+        for server in self._made:
+            server.kill()
+
+
+@pytest.fixture
+def servers(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Servers]:
+    made = Servers(tmp_path, free_port)
+    yield made
+    made.end()
+
+
+class Forwarder:
+    """A TCP address that leads to a port, which may be changed, cut, or made to lose answers."""
+
+    def __init__(self, target: int, port: int) -> None:
+        self.port = port
+        self._target: int | None = target
+        self._guard = threading.Lock()
+        self._connections: list[socket.socket] = []
+        self._swallows = False
+        self._swallowed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, like: str | None = None) -> str:
+        """The URL of this address, with the password of `like`."""
+        if like is None:
+            return f"redis://127.0.0.1:{self.port}/0"
+        return f"{like.rpartition(':')[0]}:{self.port}/0"
+
+    def lead_to(self, target: int | None) -> None:
+        """Connections go there from now on; those that are open end. None: they are refused."""
+        self._target = target
+        self.drop()
+
+    def drop(self) -> None:
+        """End all connections."""
+        with self._guard:
+            connections, self._connections = self._connections, []
+            self._swallows = False
+            for connection in connections:
+                _hang_up(connection)
+
+    def swallow_answers(self) -> None:
+        """Until `drop`, what comes back goes nowhere."""
+        self._swallowed.clear()
+        self._swallows = True
+
+    def wait_for_swallowed(self) -> None:
+        assert self._swallowed.wait(10), "no answer came to be lost"
+
+    def close(self) -> None:
+        self._listener.close()
+        self.drop()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inner, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                outer = socket.create_connection(("127.0.0.1", self._target or 1))
+            except OSError:
+                _hang_up(inner)
+                continue
+            with self._guard:
+                self._connections += [inner, outer]
+            for ends in ((inner, outer, False), (outer, inner, True)):
+                threading.Thread(target=self._pump, args=ends, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:  # noqa: FBT001
+        try:
+            while piece := source.recv(65_536):
+                if is_answer and self._swallows:
+                    self._swallowed.set()
+                    continue
+                sink.sendall(piece)
+        except OSError:
+            pass
+        _hang_up(sink)
+        _hang_up(source)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End a connection whose other thread may be reading from it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+@pytest.fixture
+def forwarder(free_port: Callable[[], int]) -> Iterator[Callable[[int], Forwarder]]:
+    made: list[Forwarder] = []
+
+    def make(target: int) -> Forwarder:
+        made.append(Forwarder(target, free_port()))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -193,6 +193,7 @@ def test_a_member_without_a_target_is_left_out_and_said(old):
         ({"$consent": ["sms"]}, "phone_number"),
         ({"$unset": ["$city"]}, "city"),
         ({"$unset": "[oops"}, "unset"),
+        ({"$unset": [["a"]]}, "unset"),
         ({"$append": {"$first_name": None}}, "append"),
         ({"$consent": "email", "$consent_timestamp": 1e300}, "consent_timestamp"),
     ],

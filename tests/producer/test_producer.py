@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from klaviyo_relay.envelope import decode
 from klaviyo_relay.errors import ConfigurationError, SpoolError, SpoolFullError
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.producer import commands_of
-from klaviyo_relay.spool import SpoolFile, spool_paths
+from klaviyo_relay.spool import SpoolFile, SpoolLock, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 ADA = "ada@lovelace.dev"
@@ -456,6 +457,37 @@ def test_a_child_has_nothing_to_flush_before_its_first_command(away, in_forked_c
 
 
 @forks
+def test_a_dead_parents_spool_is_free_though_its_forked_child_lives(
+    away, program, wait_until, line_of
+):
+    process = program(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from klaviyo_relay import Producer, Settings
+        producer = Producer(Settings(redis_url=sys.argv[1], spool_dir=Path(sys.argv[2])))
+        producer.track("M", email="ada@lovelace.dev")
+        if os.fork() == 0:
+            os.write(1, b"%d\\n" % os.getpid())
+        signal.pause()
+        """,
+        away.redis_url,
+        away.spool_directory,
+    )
+    child = int(line_of(process))
+    try:
+        process.kill()
+        process.wait(10)
+        (path,) = spool_paths(away.spool_directory, away.digest)
+
+        lock = wait_until(lambda: SpoolLock.take(path.with_suffix(".lock")), seconds=5)
+
+        lock.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@forks
 def test_the_workers_of_a_process_pool_all_deliver(relay_settings, lanes):
     code = """
         import multiprocessing, sys
@@ -538,11 +570,6 @@ FORK_UNDER_LOAD = """
 
 
 @forks
-@pytest.mark.xfail(
-    strict=False,
-    reason="REPORTED: SQLite's allocator lock is inherited held when another thread is inside"
-    " SQLite at the moment of the fork; the child's first command hangs for ever (about 2 in 100)",
-)
 def test_a_child_forked_under_load_never_hangs(relay_settings):
     said = run(FORK_UNDER_LOAD, relay_settings.redis_url, relay_settings.spool_directory)
 
@@ -687,7 +714,7 @@ CLOSED_UNDER_LOAD = """
                 said = producer.track("M", email="ada@lovelace.dev")
             except Exception as error:
                 said = type(error).__name__
-            os.write(1, said.encode() + b"\n")
+            os.write(1, said.encode() + b"\\n")
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import unittest
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -96,9 +97,9 @@ def test_a_load_is_captured_in_the_bulk_lanes_and_a_repeated_one_adds_nothing(re
             yield Track(metric="M", email=ADA, value=number)
             yield Identify(email=ADA, properties={"n": number})
 
-    assert klaviyo.enqueue_many(commands(600), source="s") == (1_200, 1_200)
-    assert klaviyo.enqueue_many(commands(601), source="s") == (1_202, 2)
-    assert klaviyo.enqueue_many(commands(1), bulk=False) == (2, 2)
+    assert klaviyo.enqueue_many(commands(600), source="s", timeout=0) == (1_200, 1_200)
+    assert klaviyo.enqueue_many(commands(601), source="s", timeout=0) == (1_202, 2)
+    assert klaviyo.enqueue_many(commands(1), bulk=False, timeout=0) == (2, 2)
 
     assert len(relay.commands) == 1_204
     assert {found.lane for found in relay.captured[:-2]} == {"events:bulk", "profiles:bulk"}
@@ -111,7 +112,7 @@ def test_a_load_with_a_bad_command_captures_those_before_it(relay):
         yield Track(metric="M", email="nobody")
 
     with pytest.raises(InvalidCommandError):
-        klaviyo.enqueue_many(commands())
+        klaviyo.enqueue_many(commands(), timeout=0)
 
     assert len(relay.commands) == 1
 
@@ -159,7 +160,7 @@ def test_in_a_capture_no_spool_is_opened_and_redis_is_not_reached(relay, monkeyp
 
     klaviyo.track("M", email=ADA)
     klaviyo.unsubscribe(email=ADA)
-    klaviyo.enqueue_many([Track(metric="M", email=ADA)])
+    klaviyo.enqueue_many([Track(metric="M", email=ADA)], timeout=0)
     assert klaviyo.flush() == (0,)
     assert klaviyo.close() == (0,)
 
@@ -180,15 +181,19 @@ def test_a_spool_that_was_open_before_is_left_alone(producer, lanes):
     assert lanes.ids() == [before, after]
 
 
-def test_in_a_capture_close_does_not_wait_for_redis(tmp_path):
+def test_in_a_capture_neither_flush_nor_close_wait_for_redis(tmp_path):
     away = Settings(
-        redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "spool", exit_seconds=60.0
+        redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "spool", exit_seconds=30.0
     )
     producer = Producer(away)
     producer.track("M", email=ADA)
+    began = time.monotonic()
 
     with capture():
+        assert producer.flush(30) == (0,)
         assert producer.close() == (1,)
+
+    assert time.monotonic() - began < 15
 
 
 def test_after_the_capture_all_is_as_before(tmp_path):
@@ -238,7 +243,7 @@ def test_a_capture_that_keeps_nothing_still_holds_back(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with capture(keep=False) as held:
         klaviyo.track("M", email=ADA)
-        assert klaviyo.enqueue_many([Track(metric="M", email=ADA)]).given == 1
+        assert klaviyo.enqueue_many([Track(metric="M", email=ADA)], timeout=0).given == 1
 
     assert held.commands == []
     assert list(tmp_path.iterdir()) == []

@@ -373,7 +373,7 @@ def test_one_lanes_outage_leaves_the_others_alone(house, sandbox, tracks):
 
 
 def test_outages_are_counted_until_one_success(house, sandbox, tracks, until):
-    sandbox.set_faults([{"status": 503, "times": 4}])
+    sandbox.set_faults([{"status": 503, "times": 3}])
     house.enqueue(*tracks(1))
     breakers = set()
 
@@ -436,7 +436,7 @@ def test_klaviyos_limits_are_kept(house, sandbox, tracks):
     assert house.numbers("privacy") == {"delivered": 7}
 
 
-# --- what does not hold yet -------------------------------------------------------------------------
+# --- what does not hold yet -----------------------------------------------------------------------
 
 
 @pytest.mark.xfail(strict=True, reason="consent has no clock yet")

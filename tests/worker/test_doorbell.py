@@ -115,7 +115,7 @@ def test_a_snooze_that_ends_soon_is_waited_for_exactly(doorbell, redis, keys):
     assert doorbell.sweep() <= 0.3
 
 
-def test_shipping_rings_at_once(running, rings, relay_settings, redis, keys, until):
+def test_shipping_rings_at_once(running, rings, relay_settings, redis, keys, until):  # noqa: PLR0917 - fixtures
     until(lambda: redis.pubsub_numsub(keys.doorbell)[0][1])
     Producer(relay_settings).enqueue_many([Track(metric="M", email="a@x.io")], bulk=False)
     began = time.monotonic()

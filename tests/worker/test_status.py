@@ -75,7 +75,7 @@ def test_a_command_that_vanished_is_lost(redis, relay_settings, lane, report):
     ],
     ids=["none", "two", "three", "three, time is up"],
 )
-def test_the_breaker_is_open_while_a_failing_lane_waits(
+def test_the_breaker_is_open_while_a_failing_lane_waits(  # noqa: PLR0917 - fixtures
     relay_settings, lane, report, failures, in_seconds, breaker, waits_for
 ):
     Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
@@ -85,7 +85,7 @@ def test_the_breaker_is_open_while_a_failing_lane_waits(
 
 
 @pytest.mark.parametrize(("in_seconds", "is_paused"), [(30, True), (-1, False)])
-def test_a_paused_account_pauses_its_lanes(
+def test_a_paused_account_pauses_its_lanes(  # noqa: PLR0917 - fixtures
     redis, keys, relay_settings, report, in_seconds, is_paused
 ):
     Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)

@@ -14,7 +14,7 @@ from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 
 # Celery 5.7 wants task_routes instead; the tasks still name their queue themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:\\s*The 'queue' task attribute")
+pytestmark = pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 
 WHO = {"email": "ada@shop.io"}
 ARGUMENTS = {
@@ -97,7 +97,7 @@ def test_the_account_is_chosen_by_name(call, redis, keys):
     ],
     ids=["nothing", "nobody", "positional", "unknown", "account", "profile", "too large"],
 )
-def test_what_is_invalid_is_a_dead_letter_once(call, redis, keys, verb, args, kwargs, detail):
+def test_what_is_invalid_is_a_dead_letter_once(call, redis, keys, verb, args, kwargs, detail):  # noqa: PLR0917 - fixtures
     for _ in range(2):
         call(verb, *args, **dict(kwargs))
     [letter] = dead(redis, keys)
@@ -113,6 +113,15 @@ def test_the_queues_and_the_format_are_those_of_the_contract(app):
     task = app.tasks["klaviyo_relay.track"]
     assert (task.queue, task.acks_late) == ("klaviyo", True)
     assert app.tasks["klaviyo_relay.deliver"].queue == "klaviyo.deliver"
+
+
+def test_two_apps_in_one_process_keep_their_tasks_apart(redis_url, redis, keys):
+    urls = (redis_url, redis_url.removesuffix("0") + "1")
+    first, second = (create_app(WorkerSettings(redis_url=url)) for url in urls)
+    first.finalize()
+    second.tasks["klaviyo_relay.track"].apply((), {"metric": "M", **WHO}, throw=True)
+    assert redis.exists(keys.lane("default", "events").stream) == 0
+    assert "klaviyo_relay.track" not in Celery("other", set_as_current=False).tasks
 
 
 @pytest.mark.xfail(strict=True, reason="the package does not export install, as the design says")

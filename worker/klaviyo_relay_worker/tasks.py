@@ -51,7 +51,8 @@ class Office(Protocol):
 def register(app: Celery, office: Office) -> None:
     """Put all tasks into a Celery app."""
 
-    @app.task(name="klaviyo_relay.deliver", queue=DELIVER_QUEUE, ignore_result=True)
+    # Not shared: Celery would put this office's tasks into every other app of the process, too.
+    @app.task(name="klaviyo_relay.deliver", queue=DELIVER_QUEUE, ignore_result=True, shared=False)
     def deliver(account: str, lane: str) -> None:
         """One turn at a lane; rings again where more is to be done."""
         _deliver(office, account, lane)
@@ -75,6 +76,7 @@ def _register_verb(app: Celery, office: Office, verb: str) -> None:
     @app.task(
         name=f"klaviyo_relay.{verb}",
         bind=True,
+        shared=False,
         queue=VERBS_QUEUE,
         ignore_result=True,
         acks_late=True,

@@ -64,7 +64,8 @@ def main() -> None:
                 answer = background.pause()
             case "flush":
                 answer = klaviyo.flush(told["timeout"]).left
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 main()

@@ -1,4 +1,4 @@
-"""A WSGI application that tracks: once when it is imported, before its server forks, then per request."""
+"""A WSGI application that tracks: if told to, while it is imported; then in each request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 
 import klaviyo_relay as klaviyo
 
-FIRST = klaviyo.track("imported", email="ada@lovelace.dev")
+FIRST = (
+    [klaviyo.track("imported", email="ada@lovelace.dev")]
+    if os.environ.get("SITE_TRACKS_FIRST")
+    else []
+)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

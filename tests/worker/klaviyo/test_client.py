@@ -147,9 +147,11 @@ def breaks_off(connection):
 def drips(head: bytes):
     def behave(connection):
         connection.sendall(head)
-        while True:
+        for _ in range(250):
             connection.sendall(b"x")
             time.sleep(0.02)
+
+        connection.close()
 
     return behave
 
@@ -198,7 +200,7 @@ def test_a_connection_that_hangs_is_not_sent_within_the_deadline(client_of):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
-            one.setblocking(False)
+            one.settimeout(0)
             one.connect_ex(listener.getsockname())
         began = time.monotonic()
         with pytest.raises(NotSentError):
