@@ -63,7 +63,7 @@ class ReceivedTrack(Command, frozen=True, kw_only=True, tag="track", gc=False):
     profile_id: str | None = None
     anonymous_id: str | None = None
     properties: msgspec.Raw = msgspec.Raw(b"{}")
-    value: float | None = None
+    value: int | float | None = None
     value_currency: str | None = None
     time: str | None = None
     unique_id: str | None = None

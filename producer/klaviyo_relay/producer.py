@@ -422,6 +422,8 @@ class Producer:
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
+        if not isinstance(command, Command):
+            raise InvalidCommandError("command", f"must be a command, not {type(command).__name__}")
         return self._enqueue_all((command,), account)[0]
 
     def enqueue_many(
@@ -496,7 +498,7 @@ class Producer:
                 self._spool.close()
             else:
                 # The thread still waits for Redis; to others the file counts as a dead process's.
-                self._spool.lock.release()
+                self._spool.retire()
             self._spool = self._shipper = None
             atexit.unregister(self.close)
             return flushed
@@ -609,8 +611,7 @@ class Producer:
             if self._spool is spool and self._shipper is not None:
                 self._shipper.give_up()
                 self._spool = self._shipper = None
-        # Not closed: its thread may still be reading. From now on it counts as a dead process's.
-        spool.lock.release()
+        spool.retire()
 
 
 def _let_all_go() -> None:

@@ -106,6 +106,7 @@ class SpoolFile:
         self.append_lock = threading.RLock()
         self._pinned: sqlite3.Cursor | None = None
         self._is_pinned = False
+        self._is_retired = False
         synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._usual_synchronous = f"PRAGMA synchronous={synchronous}"
         with _reading:
@@ -128,7 +129,7 @@ class SpoolFile:
         """
         with self.append_lock:
             try:
-                self._refuse_nesting()
+                self._check_is_ours()
                 self._write(rows, full=full)
             except (sqlite3.OperationalError, sqlite3.IntegrityError):
                 # The file was written by somebody else since, be it by a signal handler of ours.
@@ -161,9 +162,11 @@ class SpoolFile:
             self._insert(self._usual_synchronous)
             self._repin()
 
-    def _refuse_nesting(self) -> None:
-        """A signal handler may enqueue in the middle of an append of several rows; not here."""
-        if self._writer.in_transaction:
+    def _check_is_ours(self) -> None:
+        """Refuse an append to a file that others may remove, or from inside of another append."""
+        if self._is_retired:
+            raise sqlite3.InterfaceError("the file was given away")
+        if self._writer.in_transaction:  # a signal handler enqueues in the middle of several rows
             raise sqlite3.InterfaceError("in the middle of another append")
 
     def _write_again(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
@@ -387,6 +390,15 @@ class OwnSpool(SpoolFile):
             return cls(path, lock, durability=durability)
         except (OSError, sqlite3.Error) as error:
             raise SpoolError(f"cannot write the spool directory {directory}: {error}") from error
+
+    def retire(self) -> None:
+        """Let others ship what is left, without closing: a thread may still be reading.
+
+        From now on it counts as a dead process's file, so it takes no more.
+        """
+        with self.append_lock:
+            self._is_retired = True
+        self.lock.release()
 
     def close(self) -> None:
         """Close the file and let others ship what is left."""

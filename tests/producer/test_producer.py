@@ -548,7 +548,7 @@ FORK_UNDER_LOAD = """
     for _ in range(4):
         threading.Thread(target=load, daemon=True).start()
     hung = 0
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 5
     for _ in range(150):
         pid = os.fork()
         if pid == 0:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay import Identify, Producer, Settings, Track, shipper
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.envelope import Envelope, encode, new_id
+from klaviyo_relay.errors import SpoolError
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
 from klaviyo_relay.shipper import FileShipment, ship_orphans
@@ -68,7 +69,6 @@ def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(shipper, "time", made)
     monkeypatch.setattr(shipper, "milliseconds", made.milliseconds)
-    monkeypatch.setattr(LaneEntrance, "now", lambda _: made.seconds)
     monkeypatch.setattr(LaneEntrance, "now", lambda _: made.seconds)
     return made
 
@@ -789,3 +789,21 @@ def test_close_keeps_to_its_timeout_though_redis_does_not_answer(server, tmp_pat
     took = time.monotonic() - began
 
     assert took < 1.5
+
+
+def test_a_spool_whose_lock_was_given_away_takes_no_more(server, tmp_path, wait_until):
+    producer = Producer(with_server(server, tmp_path))
+    producer.track("M", email=ADA)
+    assert producer.flush(10).left == 0
+    spool = producer._spool  # as a call in another thread has read it a moment before
+    server.pause()
+    producer.track("M", email=ADA)
+    producer.close(timeout=0.1)
+    lock = wait_until(lambda: SpoolLock.take(spool.lock.path))
+
+    try:
+        with pytest.raises(SpoolError):
+            spool.append([(EVENTS, 0, envelope())])
+    finally:
+        lock.release()
+        server.resume()

@@ -453,7 +453,6 @@ def test_a_redriven_subscribe_never_undoes_a_later_unsubscribe(house, sandbox):
     assert marketing["consent"] == "UNSUBSCRIBED"
 
 
-@pytest.mark.xfail(strict=True, reason="a parked unsubscribe from a list holds the person's all")
 def test_an_unsubscribe_from_everything_waits_for_no_list(house, sandbox):
     list_id = sandbox.create_list("News")
     house.enqueue(Unsubscribe(list_id=list_id, email="a@shop.io"))
@@ -464,7 +463,6 @@ def test_an_unsubscribe_from_everything_waits_for_no_list(house, sandbox):
     assert house.requests_to(limits.BULK_UNSUBSCRIBE) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="failed rows that no error page names count as delivered")
 def test_a_failed_row_that_nobody_names_is_not_delivered(house, sandbox):
     house.enqueue(Identify(email="taken@shop.io"), Identify(phone_number="+4915112345678"))
     house.work_off()

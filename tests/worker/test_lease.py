@@ -122,7 +122,6 @@ def test_a_redis_that_is_away_ends_it_in_time(brief, until):
         leases._held.clear()
 
 
-@pytest.mark.xfail(strict=True, reason="a lease is taken by SET, which a full Redis refuses")
 def test_a_full_redis_still_gives_leases():
     # Else nothing would ever empty the lanes of a Redis that is filled (rule 11).
     with PrivateRedis() as server:

@@ -124,6 +124,5 @@ def test_two_apps_in_one_process_keep_their_tasks_apart(redis_url, redis, keys):
     assert "klaviyo_relay.track" not in Celery("other", set_as_current=False).tasks
 
 
-@pytest.mark.xfail(strict=True, reason="the package does not export install, as the design says")
 def test_install_is_a_public_name():
     from klaviyo_relay_worker import install  # noqa: F401

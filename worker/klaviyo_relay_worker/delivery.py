@@ -162,6 +162,7 @@ class Delivery:
             now=time.time(),
             is_idle=is_idle,
             held=self._intake.held(),
+            held_from_unsubscribe=self._intake.held_from_unsubscribe(),
             lists=self._accounts.lists(self._lane.account),
         )
         found: list[Batch] = self._choose(self._intake.waiting, situation)

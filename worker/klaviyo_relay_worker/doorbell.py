@@ -24,6 +24,11 @@ SWEEP_SECONDS = 1.0
 # A ring that nobody answered within this time is taken for lost.
 RUNG_SECONDS = 2.0
 
+# A full Redis refuses a plain SET.
+_MARK_RUNG = """#!lua flags=allow-oom
+return redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1])
+"""
+
 Ring = Callable[[str, str], None]
 
 
@@ -40,6 +45,7 @@ class Doorbell:
         self._redis = redis
         self._keys = keys
         self._ring = ring
+        self._mark_rung: Any = redis.register_script(_MARK_RUNG)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name="klaviyo-relay-doorbell", daemon=True
@@ -56,7 +62,7 @@ class Doorbell:
 
     def ring(self, name: str) -> None:
         """Ask for a delivery of a lane, unless somebody has just done so."""
-        if self._redis.set(self._keys.rung(name), b"1", nx=True, px=int(RUNG_SECONDS * 1000)):
+        if self._mark_rung(keys=[self._keys.rung(name)], args=[int(RUNG_SECONDS * 1000)]):
             self._ring(*split(name))
 
     def answered(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay_worker.lane import JobRecord, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Following, Parked
@@ -31,6 +32,7 @@ class Intake:
         self._cursor = "0-0"
         self._in_flight: set[str] = set()
         self._fences = lane.fences()
+        self._parked_unsubscribes = lane.parked_unsubscribes()
         self.waiting: list[Entry] = []
         self.jobs: list[tuple[str, JobRecord]] = []
 
@@ -68,6 +70,11 @@ class Intake:
         """Identities that must wait."""
         return frozenset().union(*self._fences.values())
 
+    def held_from_unsubscribe(self) -> frozenset[str]:
+        """The same for an unsubscribe: a parked one before it does not change what it does."""
+        fences = (who for key, who in self._fences.items() if key not in self._parked_unsubscribes)
+        return frozenset().union(*fences)
+
     def sent(self, batch: Batch) -> None:
         """A batch is in flight now, and its profiles are held."""
         keys = {entry.key for entry in batch.entries}
@@ -97,6 +104,8 @@ class Intake:
             if outcome is None:
                 again.append(entry)
             elif isinstance(outcome, Parked):
+                if isinstance(entry.command, Unsubscribe):
+                    self._parked_unsubscribes.add(f"p:{entry.envelope.id}")
                 self._fence(f"p:{entry.envelope.id}", entry)
             elif isinstance(outcome, Following):
                 self._fence(f"job:{outcome.job_id}", entry)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
+from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay.envelope import Received, receive
 from klaviyo_relay.keys import Keys, LaneKeys
 from klaviyo_relay.lane_entrance import script_of
@@ -19,6 +20,8 @@ from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Following, Ou
 from klaviyo_relay_worker.plan.batch import Entry, identities
 
 # How soon an import job is looked at, and how that grows with its age.
+# One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
+READ_BYTES_MOST = 8_000_000
 FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
 
 
@@ -74,6 +77,10 @@ class LaneState(Struct, frozen=True):
     is_paused: bool = False
 
 
+# A full Redis refuses a plain HSET.
+_NOTE = """#!lua flags=allow-oom
+return redis.call('HSET', KEYS[1], 'until', ARGV[1], 'reason', ARGV[2], 'failures', ARGV[3])
+"""
 _encode = msgspec.json.Encoder().encode
 _decode_parked = msgspec.json.Decoder(ParkedRecord).decode
 _decode_job = msgspec.json.Decoder(JobRecord).decode
@@ -88,6 +95,7 @@ class Lane:
         self.account = account
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
+        self._note: Any = redis.register_script(_NOTE)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
     @property
@@ -101,7 +109,7 @@ class Lane:
         Returns:
             The entries; the unreadable ones as (key, message, why); and the last key read.
         """
-        index, messages = self._read(keys=[self.keys.stream], args=[after, count])
+        index, messages = self._read(keys=[self.keys.stream], args=[after, count, READ_BYTES_MOST])
         entries: list[Entry] = []
         broken: list[tuple[str, bytes, str]] = []
         key, start = after, 0
@@ -152,6 +160,17 @@ class Lane:
             found[f"job:{name.decode()}"] = frozenset(everyone)
         return found
 
+    def parked_unsubscribes(self) -> set[str]:
+        """The keys of parked unsubscribes."""
+        if self.lane != "consent":
+            return set()
+        parked: Any = self._redis.hgetall(self.keys.parked)
+        return {
+            f"p:{name.decode()}"
+            for name, stored in parked.items()
+            if isinstance(_decode_parked(stored).envelope.command, Unsubscribe)
+        }
+
     def state(self) -> LaneState:
         """Why the lane waits, if it does."""
         stored: Any = self._redis.hgetall(self.keys.state)
@@ -164,8 +183,7 @@ class Lane:
 
     def snooze(self, until: float, reason: str, failures: int) -> None:
         """Let the lane wait until a time (seconds since 1970)."""
-        values = {"until": f"{until:.3f}", "reason": reason, "failures": failures}
-        self._redis.hset(self.keys.state, mapping=values)  # type: ignore[arg-type]
+        self._note(keys=[self.keys.state], args=[f"{until:.3f}", reason, failures])
 
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""

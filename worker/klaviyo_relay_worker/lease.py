@@ -20,6 +20,10 @@ logger = logging.getLogger("klaviyo_relay_worker.lease")
 
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 1.0
+# Plain SET and HSET are refused by a full Redis, and delivering is what makes room in it.
+_TAKE = """#!lua flags=allow-oom
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+"""
 _RENEW = """#!lua flags=allow-oom
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
@@ -62,6 +66,7 @@ class Leases:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._take: Any = redis.register_script(_TAKE)
         self._renew: Any = redis.register_script(_RENEW)
         self._release: Any = redis.register_script(_RELEASE)
         self._held: dict[str, Lease] = {}
@@ -74,7 +79,7 @@ class Leases:
         """The lease, or None while another planner has it."""
         lease = Lease(key)
         asked_at = time.monotonic()
-        if not self._redis.set(key, lease.token, nx=True, px=int(LEASE_SECONDS * 1000)):
+        if not self._take(keys=[key], args=[lease.token, int(LEASE_SECONDS * 1000)]):
             return None
         lease.extend(asked_at)
         with self._changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from klaviyo_relay import validation
 from klaviyo_relay.commands import Command
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from klaviyo_relay.batch import Enqueued
 
 CHUNK_COMMANDS = 500
+_ANOTHER_THREAD = (
+    "an outbox writes in the caller's transaction, not in a thread; use the plain verb"
+)
 
 
 class OutboxRow(NamedTuple):
@@ -92,6 +95,22 @@ class OutboxProducer(Producer):
             RelayError: always.
         """
         raise RelayError("an outbox is shipped by OutboxShipper, after the commit")
+
+    async def unsubscribe_async(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: another thread's connection would be another transaction.
+
+        Raises:
+            RelayError: always.
+        """
+        raise RelayError(_ANOTHER_THREAD)
+
+    async def delete_profile_async(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused, as `unsubscribe_async`.
+
+        Raises:
+            RelayError: always.
+        """
+        raise RelayError(_ANOTHER_THREAD)
 
     def _enqueue_all(self, commands: Sequence[Command], account: str) -> list[str]:
         if account != DEFAULT_ACCOUNT:

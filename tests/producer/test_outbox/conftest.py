@@ -118,6 +118,7 @@ class PrivatePostgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
+    pytest.importorskip("psycopg", reason="its wheels are not for this machine")
     reasons = []
     for binaries in _postgres_binaries():
         server = PrivatePostgres(binaries)

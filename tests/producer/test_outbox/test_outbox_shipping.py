@@ -1,6 +1,7 @@
 # ruff: noqa: PLR0917 - a fixture is an argument, and comes by name
 """Commit, rollback, order, outages: a relay in a thread, on SQLite and on PostgreSQL."""
 
+import asyncio
 import logging
 import shutil
 import threading
@@ -196,8 +197,6 @@ def test_what_is_no_session_is_refused(sqlite_engine, wrong):
 def test_an_asynchronous_session_is_refused_and_run_sync_is_the_way(
     postgres_url, postgres_engine, relay, lanes, wait_until
 ):
-    import asyncio
-
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     async def work():
@@ -245,6 +244,17 @@ def test_a_load_has_no_source_and_no_timeout(sqlite_engine, more):
 def test_flush_is_refused_because_nothing_is_committed_yet(sqlite_engine):
     with sqlite_engine.connect() as connection, pytest.raises(RelayError, match="commit"):
         outbox.on(connection).flush()
+
+
+def test_what_would_run_in_another_thread_and_transaction_is_refused(sqlite_engine):
+    with sqlite_engine.connect() as connection:
+        verbs = outbox.on(connection)
+        for refused in (
+            verbs.unsubscribe_async(email=ADA),
+            verbs.delete_profile_async(email=ADA),
+        ):
+            with pytest.raises(RelayError, match="plain verb"):
+                asyncio.run(refused)
 
 
 # --- the window -----------------------------------------------------------------------------------

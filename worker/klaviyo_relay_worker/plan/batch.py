@@ -111,12 +111,15 @@ class Situation(Struct, frozen=True):
         now: seconds since 1970.
         is_idle: nothing of the lane is in flight.
         held: identities that must wait: in flight, parked, or in an unfinished import job.
+        held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
+            unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
     """
 
     now: float
     is_idle: bool = True
     held: frozenset[str] = frozenset()
+    held_from_unsubscribe: frozenset[str] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
 
 

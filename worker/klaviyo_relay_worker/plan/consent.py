@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from klaviyo_relay.commands import Subscribe, Suppress, Unsubscribe, Unsuppress
+from klaviyo_relay.commands import Command, Subscribe, Suppress, Unsubscribe, Unsuppress
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import (
@@ -54,32 +54,25 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     superseded = superseded_by_unsubscribe(entries)
     if superseded:
         return [Batch("", superseded, partial(_drop, superseded))]
-    kind = Unsubscribe if _has(entries, situation, Unsubscribe) else None
-    leading = next(
-        (
-            entry
-            for entry in _of_free_profiles(entries, situation.held)
-            if kind is None or isinstance(entry.command, kind)
-        ),
-        None,
-    )
+    held = situation.held_from_unsubscribe
+    held = situation.held if held is None else held
+    leading = _first(entries, held, Unsubscribe)
+    if leading is None:
+        held = situation.held
+        leading = _first(entries, held, Command)
     if leading is None:
         return []
     most = SUBSCRIBE_MOST if isinstance(leading.command, Subscribe) else OTHERS_MOST
-    wanted = _sent_alike(leading)
-    chosen, is_full = take_in_order(entries, situation.held, wanted, most)
+    chosen, is_full = take_in_order(entries, held, _sent_alike(leading), most)
     converse = _CONVERSATIONS[type(leading.command)]
     endpoint = _first_endpoint(leading.command, situation)
     return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
 
 
-def _has(entries: Sequence[Entry], situation: Situation, kind: type) -> bool:
-    free = _of_free_profiles(entries, situation.held)
-    return any(isinstance(entry.command, kind) for entry in free)
-
-
-def _of_free_profiles(entries: Sequence[Entry], held: frozenset[str]) -> list[Entry]:
-    return take_in_order(entries, held, lambda _: True, len(entries) + 1)[0]
+def _first(entries: Sequence[Entry], held: frozenset[str], kind: type[Command]) -> Entry | None:
+    """The oldest command of a kind whose profile need not wait."""
+    found, _ = take_in_order(entries, held, lambda entry: isinstance(entry.command, kind), 1)
+    return found[0] if found else None
 
 
 def superseded_by_unsubscribe(entries: Sequence[Entry]) -> list[Entry]:

@@ -159,7 +159,7 @@ class _EventAttributes(Struct, omit_defaults=True, gc=False):
     time: str
     unique_id: str
     metric: msgspec.Raw
-    value: float | None = None
+    value: int | float | None = None
     value_currency: str | None = None
     backfill: bool | None = None
     profile: _Data | None = None

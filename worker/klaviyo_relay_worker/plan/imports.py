@@ -50,6 +50,7 @@ def _look(job_id: str, entries: Sequence[Entry], rows: Rows, ledger: Ledger) -> 
     judged.settle(entries, Delivered())
     if attributes.get("failed_count"):
         yield from _blame(job_id, rows, judged)
+        _suspect_all(int(attributes["failed_count"]), rows, judged)
     # Only now: an outage between two pages of errors must not deliver what has failed.
     ledger.outcomes.update(judged.outcomes)
 
@@ -63,6 +64,24 @@ def _blame(job_id: str, rows: Rows, ledger: Ledger) -> Conversation:
             _blame_row(error.get("attributes") or {}, rows, ledger)
         url = urlsplit((document.get("links") or {}).get("next") or "")
         path = f"{url.path}?{url.query}" if url.path else None
+
+
+def _suspect_all(failed: int, rows: Rows, ledger: Ledger) -> None:
+    """Klaviyo has refused more rows than it names: which ones, nobody knows, so a person must see.
+
+    Sending a row again that did go through does no harm: imports are upserts.
+    """
+    named = sum(isinstance(ledger.outcomes[row[0].key], Dead) for row in rows)
+    if named < failed:
+        title = (
+            f"One of {failed - named} rows of the import job that Klaviyo refused without a name"
+        )
+        failure = Failure(
+            code="unattributed", title=title, detail="redrive it: an upsert, harmless"
+        )
+        for row in rows:
+            if not isinstance(ledger.outcomes[row[0].key], Dead):
+                ledger.settle(row, Dead(failure))
 
 
 def _blame_row(error: dict[str, Any], rows: Rows, ledger: Ledger) -> None:

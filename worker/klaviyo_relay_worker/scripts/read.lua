@@ -3,12 +3,16 @@
 -- would spend most of its time on taking apart.
 --
 -- KEYS: stream
--- ARGV: key of the last entry that was read, most entries
+-- ARGV: key of the last entry that was read, most entries, most bytes (but at least one entry)
 -- Returns {"<key>:<bytes>," for each entry, and all their messages, one after the other}.
 local found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
-local index, messages = {}, {}
+local index, messages, room = {}, {}, tonumber(ARGV[3])
 for at, entry in ipairs(found) do
   local message = entry[2][2]
+  room = room - #message
+  if room < 0 and at > 1 then
+    break
+  end
   index[at] = entry[1] .. ':' .. #message
   messages[at] = message
 end
