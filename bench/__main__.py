@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.stage import Figure
 from klaviyo_relay_worker.embedded import find_server
 
-ALL = ("imports", "enqueue", "latency", "delivery")
+ALL = ("imports", "enqueue", "batch", "latency", "delivery")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,7 @@ class Program:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                start_new_session=True,
             )
 
     @property
@@ -97,24 +98,36 @@ class Program:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        late = threading.Timer(seconds, self.process.kill)
-        late.start()
-        said = self.process.stdout.read()
-        self.process.wait()
-        is_late = late.finished.is_set()
-        late.cancel()
-        late.join()
-        assert not is_late, f"it did not end within {seconds} s:\n{self.log}"
+        with self._killed_after(seconds):
+            said = self.process.stdout.read()
+            self.process.wait()
         if status is not None:
             assert self.process.returncode == status, self.log
         return said.decode().split()
 
-    def line(self) -> str:
+    def line(self, seconds: float = 30.0) -> str:
         """The next line that it prints."""
         assert self.process.stdout is not None
-        found = self.process.stdout.readline()
+        with self._killed_after(seconds):
+            found = self.process.stdout.readline()
         assert found, f"it ended:\n{self.log}"
         return found.decode().rstrip("\n")
+
+    @contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        late = threading.Timer(seconds, self._kill)
+        late.start()
+        try:
+            yield
+            is_late = late.finished.is_set()
+        finally:
+            late.cancel()
+            late.join()
+        assert not is_late, f"nothing came within {seconds} s:\n{self.log}"
+
+    def _kill(self) -> None:
+        """It and its children, which are in a session of their own."""
+        os.killpg(self.process.pid, signal.SIGKILL)
 
     def tell(self, text: str) -> None:
         """Write a line to its standard input."""
@@ -128,8 +141,7 @@ class Program:
     def end(self) -> None:
         """By its process id, whatever its state."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.send_signal(signal.SIGCONT)
+            self._kill()
         self.process.wait(10)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None and not pipe.closed:

@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_marks
 
 logger = logging.getLogger("klaviyo_relay_worker.doorbell")
 
@@ -45,6 +46,7 @@ class Doorbell:
         self._redis = redis
         self._keys = keys
         self._ring = ring
+        self._prune_at = 0.0
         self._mark_rung: Any = redis.register_script(_MARK_RUNG)
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -73,7 +75,11 @@ class Doorbell:
         """Ring for every lane with work and nobody at it; returns seconds until the next look."""
         now = time.time()
         soonest = now + SWEEP_SECONDS
-        for name in self._names():
+        names = self._names()
+        if now >= self._prune_at:
+            self._prune_at = now + HOUR_SECONDS
+            prune_marks(self._redis, self._keys, names)
+        for name in names:
             times = self._wants_delivery_at(name)
             if any(when <= now for when in times):
                 self.ring(name)

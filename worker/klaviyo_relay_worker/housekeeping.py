@@ -1,0 +1,39 @@
+"""Housekeeping: what grows for ever unless somebody sweeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from redis import Redis
+
+from klaviyo_relay.keys import Keys, split
+
+HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
+# A spool file may come back with a machine that was switched off; a Celery task comes back within
+# the broker's visibility time-out, which is hours at the most.
+MARK_SECONDS, TASK_MARK_SECONDS = 30 * DAY_SECONDS, 2 * DAY_SECONDS
+_SCAN_COUNT = 500
+
+
+def prune_marks(redis: Redis, keys: Keys, lanes: Iterable[str]) -> int:
+    """Forget the marks of sources that have been silent for long; returns how many.
+
+    A source that speaks again after that begins at nothing: what it still has is shipped again.
+    """
+    pruned = 0
+    clock: Any = redis.time()
+    for name in lanes:
+        marks = keys.lane(*split(name)).marks
+        old = [
+            source
+            for source, mark in redis.hscan_iter(marks, count=_SCAN_COUNT)
+            if clock[0] - int(mark.partition(b"@")[2]) > _lifetime(source)
+        ]
+        if old:
+            pruned += int(redis.hdel(marks, *old))
+    return pruned
+
+
+def _lifetime(source: bytes) -> float:
+    return TASK_MARK_SECONDS if source.startswith(b"task-") else MARK_SECONDS
