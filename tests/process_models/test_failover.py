@@ -273,6 +273,30 @@ def test_a_redis_that_lost_everything_gets_again_what_was_shipped_within_the_win
     assert len(set(site.arrived("profiles"))) == len(site.arrived("profiles")) == 300
 
 
+def test_a_single_lane_that_falls_back_gets_again_what_it_lost(servers, make_site):
+    # Each lane has a slot of its own, so in a cluster it may fail over alone.
+    server = servers.start()
+    site = make_site(server.url)
+    application = site.driver()
+    ids = application.track(50, profile={"first_name": "Ada"}).ids
+    assert application.flush() == 0
+    client = server.client
+    older = {key: client.dump(key) for key in client.keys("kr:{default:profiles}:*")}
+    ids += application.track(100, profile={"first_name": "Ada"}).ids
+    ids += application.track(300).ids
+    assert application.flush() == 0
+    for key, value in older.items():
+        client.restore(key, 0, value, replace=True)
+    client.close()
+    assert server.count("profiles") == 50
+
+    ids += application.track(1, profile={"first_name": "Ada"}).ids
+
+    assert application.flush() == 0
+    site.assert_once(ids)
+    assert len(set(site.arrived("profiles"))) == len(site.arrived("profiles")) == 151
+
+
 def _is_flushed(server) -> bool:
     client = server.client
     info = client.info("persistence")
