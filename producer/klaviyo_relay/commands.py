@@ -144,7 +144,8 @@ class Track(Command, frozen=True, kw_only=True, tag="track"):
     backfill: bool | None = None
 
     def _check_together(self) -> None:
-        super()._check_together()
+        if self.email is None:
+            super()._check_together()
         if self.value_currency is not None and self.value is None:
             raise InvalidCommandError("value_currency", "needs a value beside it")
 

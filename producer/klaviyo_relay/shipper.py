@@ -43,8 +43,8 @@ logger = logging.getLogger("klaviyo_relay.shipper")
 BATCH_ROWS = 500
 # While commands pour in, the thread rests this long between batches. Fewer, larger batches take the
 # interpreter's lock from the application's threads less often; a lone command never waits for it.
-REST_SECONDS = 0.002
-RESTED_ROWS = 200
+REST_SECONDS = 0.005
+RESTED_ROWS = 400
 # Shipped rows are deleted a few at a time, because appends wait meanwhile.
 DELETE_ROWS = 200
 # Commits between two checkpoints of the write-ahead log: some 10 to 20 MB of it.
