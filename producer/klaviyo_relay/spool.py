@@ -49,7 +49,7 @@ Row = tuple[int, str, bytes]
 
 
 # Every spool file that this process has open, and those that it inherited open from its parent.
-_open_files: dict[Path, SpoolFile] = {}
+_open_files: set[SpoolFile] = set()
 _inherited: set[Path] = set()
 # Held by whoever is inside of SQLite, except for appends, which have a lock for each file. A child
 # that is forked while another thread is inside of SQLite would inherit its allocator locked, for
@@ -60,7 +60,7 @@ _locked_for_fork: list[SpoolFile] = []
 
 def _lock_for_fork() -> None:
     _reading.acquire()
-    for spool in list(_open_files.values()):
+    for spool in list(_open_files):
         spool.append_lock.acquire()
         _locked_for_fork.append(spool)
 
@@ -75,8 +75,8 @@ def _keep_inherited() -> None:
     """In a forked child: hold on to the parent's connections, so that nothing ever closes them."""
     import ctypes
 
-    for path, spool in _open_files.items():
-        _inherited.add(path)
+    for spool in _open_files:
+        _inherited.add(spool.path)
         for connection in spool.connections:
             # A reference that is never given back outlives even the interpreter's end.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
@@ -112,7 +112,7 @@ class SpoolFile:
         with _reading:
             self._writer = self._connect()
             self._reader = self._connect()
-        _open_files[path] = self
+            _open_files.add(self)
         # One cursor for all inserts: making one for each costs more than validating the command.
         self._insert = self._writer.cursor().execute
 
@@ -220,24 +220,6 @@ class SpoolFile:
         if pinned is not None:
             pinned.close()
 
-    def _count_again(self) -> None:
-        """A commit that failed may have landed all the same: never use its numbers twice."""
-        try:
-            self.last_row = max(self.last_row, self.newest()[0])
-        except sqlite3.Error:
-            return  # the disk answers nothing at all now; the next append will try again
-
-    def _append_all(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
-        self._insert("BEGIN IMMEDIATE")
-        try:
-            for number, (lane, at, message) in enumerate(rows, self.last_row + 1):
-                self._insert(_INSERT, (number, lane, at, message))
-            self._insert("COMMIT")
-        except sqlite3.Error:
-            if self._writer.in_transaction:
-                self._insert("ROLLBACK")
-            raise
-
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows with numbers above `after`, in order."""
         with _reading:
@@ -274,9 +256,9 @@ class SpoolFile:
 
     def newest(self) -> tuple[int, int]:
         """Number and milliseconds of the newest row, or zeros."""
-        found = self._reader.execute(
-            "SELECT row, at FROM rows ORDER BY row DESC LIMIT 1"
-        ).fetchone()
+        query = "SELECT row, at FROM rows ORDER BY row DESC LIMIT 1"
+        with _reading:
+            found = self._reader.execute(query).fetchone()
         return found or (0, 0)
 
     def oldest_at(self, lane: str, after: int) -> int | None:
@@ -306,7 +288,7 @@ class SpoolFile:
     def close(self) -> None:
         """Close both connections. Never call it in a forked child."""
         with _reading:
-            _open_files.pop(self.path, None)
+            _open_files.discard(self)
             self._unpin()
             self._reader.close()
             self._writer.close()

@@ -36,7 +36,8 @@ from klaviyo_relay_worker.embedded import PrivateRedis
 LANES = ["default:events", "default:profiles"]
 # A snapshot is not restored later than this: Redis dates marks in whole seconds.
 WINDOW_SECONDS = shipper.RESHIP_SECONDS - 1
-# Of a page's 2048 bytes: many rows to a page, a few, one on several.
+PAGE_BYTES = 2048
+# In such a page: many rows to a page, a few, one on several.
 SIZES = st.sampled_from([8, 8, 500, 5_000])
 
 
@@ -53,8 +54,11 @@ class LossyEntrance(LaneEntrance):
     """Loses the next request, or the answer to it."""
 
     loses = ""
+    calls = 0
 
     def ship(self, lane, source, numbered, left_at=0):
+        self.calls += 1
+        assert self.calls < 10_000, "the shipper goes round in circles"
         loses, self.loses = self.loses, ""
         if loses == "request":
             raise RedisConnectionError
@@ -196,6 +200,13 @@ class Troubles(RuleBasedStateMachine):
         self.date_marks_back(self.clock.ahead - taken)
         self.fell_back = True
 
+    @rule(lane=st.sampled_from(LANES))
+    def fall_back_while_commands_come_in(self, lane):
+        self.take_snapshot()
+        self.append(lane, [8], "nothing")
+        self.fall_back()
+        self.append(lane, [8], "nothing")
+
     @precondition(lambda self: self.fell_back)
     @rule()
     def notice(self):
@@ -226,8 +237,7 @@ class Troubles(RuleBasedStateMachine):
     def damage(self, data, is_log, is_cut, flip):
         there = [source for source, path in self.dead.items() if path.exists()]
         source = data.draw(st.sampled_from(there))
-        path = self.dead[source]
-        file = files_of(path)[is_log]
+        file = files_of(self.dead[source])[is_log]
         if not file.exists() or not file.stat().st_size:
             return
         content = bytearray(file.read_bytes())
@@ -237,8 +247,22 @@ class Troubles(RuleBasedStateMachine):
         else:
             content[at] ^= flip
         file.write_bytes(content)
+        self.expect_what_is_readable(source)
+
+    @rule(lane=st.sampled_from(LANES), data=st.data())
+    def crash_with_a_bad_page(self, lane, data):
+        self.append(lane, [500] * 5, "not shipped")
+        source, path = self.own.source, self.own.path
+        self.crash(is_in_file=True)
+        content = bytearray(path.read_bytes())
+        page = data.draw(st.sampled_from(range(len(content) // PAGE_BYTES - 1, 0, -1)))
+        content[page * PAGE_BYTES : page * PAGE_BYTES + 8] = bytes(8)
+        path.write_bytes(content)
+        self.expect_what_is_readable(source)
+
+    def expect_what_is_readable(self, source):
         appended = dict(enumerate(self.rows[source], 1))
-        found = handed_out(path, len(appended))
+        found = handed_out(self.dead[source], len(appended))
         self.owed[source] = {n: row for n, row in found.items() if appended.get(n) == row}
         self.altered.setdefault(source, set()).update(
             (number, *row) for number, row in found.items() if appended.get(number) != row
@@ -328,5 +352,5 @@ def test_whatever_happens_each_command_arrives_once_and_in_order(
 
     run_state_machine_as_test(
         type("Machine", (Troubles,), made),
-        settings=hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None),
+        settings=hypothesis_settings(max_examples=100, stateful_step_count=25, deadline=None),
     )
