@@ -32,6 +32,7 @@ from klaviyo_relay.spool import (
     Row,
     SpoolFile,
     SpoolLock,
+    check_rows,
     files_of,
     milliseconds,
     salvage,
@@ -142,6 +143,7 @@ class FileShipment:
 
     def _ship_next(self, entrance: LaneEntrance) -> int:
         rows = self.spool.read(self.position, BATCH_ROWS)
+        check_rows(rows, self.position)
         for name, group in _by_lane(rows):
             lane = self._lanes.setdefault(name, _Lane())
             if not lane.is_held:
@@ -155,11 +157,11 @@ class FileShipment:
         for name, lane in self._lanes.items():
             if lane.is_held:
                 group = self.spool.read_lane(name, lane.mark, self.position, BATCH_ROWS)
-                lane.is_held = False
-                if group and self._ship(entrance, name, lane, group):
+                # Not free before its last row has gone, whatever happens on the way.
+                if not group:
+                    lane.is_held = False
+                elif self._ship(entrance, name, lane, group):
                     shipped += len(group)
-                    # Not free before its last row has gone: the next look finds the rest.
-                    lane.is_held = True
         return shipped
 
     def _ship(self, entrance: LaneEntrance, name: str, lane: _Lane, group: list[Row]) -> bool:
@@ -347,7 +349,7 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
             logger.warning("the spool file %s cannot be opened now: %s", path, error)
             _release(lock)
             continue
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             if lock is not None:
                 _ship_damaged(entrance, path, lock, error)
             continue
@@ -356,7 +358,7 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
             _ship_orphan(entrance, orphan)
         except sqlite3.OperationalError as error:
             logger.warning("the spool file %s cannot be read now: %s", path, error)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
             if lock is not None:
                 _ship_damaged(entrance, path, lock, error)
@@ -404,9 +406,7 @@ def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
     return True
 
 
-def _ship_damaged(
-    entrance: LaneEntrance, path: Path, lock: SpoolLock, error: sqlite3.Error
-) -> None:
+def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Exception) -> None:
     """Ship what can be read of a dead process's damaged file, and set the file aside for people."""
     source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
     try:
