@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.stage import Figure, home, median, resident_megabytes
+from bench.stage import Figure, home, install_base, median, resident_megabytes
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 COMMANDS, ROUNDS = 50_000, 5
@@ -63,10 +63,7 @@ def _run(what: str, url: str, count: int) -> dict[str, float]:
 
 
 def _installed_megabytes(path: Path) -> float:
-    """The base install with its dependencies, byte code included, in an environment of its own."""
-    repository = Path(__file__).parent.parent
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(path)]
-    subprocess.run([*pip, str(repository)], check=True)
+    install_base(path)
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
 
 

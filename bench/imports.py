@@ -2,7 +2,8 @@
 
     python -m bench imports
 
-Median of nine fresh interpreters each, interleaved.
+Median of nine fresh interpreters each, interleaved; of the base install, which is what a web
+application has, and with nothing else to be found.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from bench.stage import Figure, median
+from bench.stage import Figure, home, install_base, median
 
 ROUNDS = 9
 CODE = {"bare": "pass", "klaviyo_relay": "import klaviyo_relay", "redis": "import redis"}
@@ -21,11 +22,15 @@ CODE = {"bare": "pass", "klaviyo_relay": "import klaviyo_relay", "redis": "impor
 def run() -> list[Figure]:
     took: dict[str, list[float]] = {name: [] for name in CODE}
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    for _ in range(ROUNDS + 1):
-        for name, code in CODE.items():
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-            took[name].append((time.perf_counter() - began) * 1e3)
+    with home() as path:
+        install_base(path)
+        begin = f"import sys; sys.path.insert(0, {str(path)!r}); "
+        for _ in range(ROUNDS + 1):
+            for name, code in CODE.items():
+                began = time.perf_counter()
+                command = [sys.executable, "-I", "-S", "-c", begin + code]
+                subprocess.run(command, check=True, env=environment)
+                took[name].append((time.perf_counter() - began) * 1e3)
     # The first round warms the disk's cache.
     medians = {name: median(values[1:]) for name, values in took.items()}
     ours = medians["klaviyo_relay"] - medians["bare"]

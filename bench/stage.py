@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import urllib.parse
 import urllib.request
@@ -51,6 +53,13 @@ def percentile(values: Sequence[float], share: float) -> float:
 def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="klaviyo-relay-bench-") as name:
         yield Path(name)
+
+
+def install_base(path: Path) -> None:
+    """The base install with its dependencies, byte code included, into a directory of its own."""
+    repository = Path(__file__).parent.parent
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--quiet", "--target", str(path)]
+    subprocess.run([*pip, str(repository)], check=True)
 
 
 class House:

@@ -41,7 +41,7 @@ IN_FLIGHT_MOST = 8
 TURN_SECONDS = 20.0
 # For less than this the planner waits in its place; for more the lane snoozes.
 QUOTA_PATIENCE_SECONDS = 2.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 _SETTLE_AGAIN_SECONDS = 0.2
 
 _CHOOSERS: dict[str, Any] = {
