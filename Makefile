@@ -77,7 +77,7 @@ bench: $(DEV) ## Measure it on this machine
 	@.venv/bin/python -m bench $(ARGS)
 
 compile = .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	--generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links \
 	--extra worker --extra embedded pyproject.toml requirements/$(1).in \
 	--output-file requirements/$(1).txt
 
