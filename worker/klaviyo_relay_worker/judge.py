@@ -32,13 +32,16 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
         return None
     if status == 429:
         seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
-        return Snooze(seconds, THROTTLED, detail="429")
+        return Snooze(seconds, THROTTLED, detail="429", status=429)
     if status in (401, 403):
-        return Snooze(PROBE_SECONDS, UNAUTHORIZED, detail=str(status))
+        return Snooze(PROBE_SECONDS, UNAUTHORIZED, detail=str(status), status=status)
     if 400 <= status < 500 and status != 408:
         # 405, 410, 415: a retired revision or endpoint. No command is to blame, and none is lost.
-        return Snooze(PROBE_SECONDS, MISCONFIGURED, is_failure=True, detail=str(status))
-    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, detail=str(status))
+        return Snooze(
+            PROBE_SECONDS, MISCONFIGURED, is_failure=True, detail=str(status), status=status
+        )
+    seconds = backoff(failures + 1, random())
+    return Snooze(seconds, OUTAGE, is_failure=True, detail=str(status), status=status)
 
 
 def no_answer(error: TransportError, failures: int, random: Callable[[], float]) -> Snooze:

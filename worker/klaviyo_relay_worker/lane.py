@@ -26,11 +26,20 @@ FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
 
 
 class ParkedRecord(Struct, frozen=True, omit_defaults=True):
-    """A parked command as it is stored."""
+    """A parked command as it is stored.
+
+    Attributes:
+        reason: why it waits.
+        attempts: how many Klaviyo has refused.
+        since: when it was parked first, in seconds since 1970.
+        is_redriven: as in `Entry`.
+    """
 
     envelope: Received
     reason: str
     attempts: int = 0
+    since: float = 0.0
+    is_redriven: bool = False
 
 
 class JobRow(Struct, frozen=True, array_like=True):
@@ -39,6 +48,7 @@ class JobRow(Struct, frozen=True, array_like=True):
     row: int
     envelope: Received
     attempts: int = 0
+    is_redriven: bool = False
 
 
 class JobRecord(Struct, frozen=True):
@@ -56,7 +66,8 @@ class JobRecord(Struct, frozen=True):
         """The entries of each row, in the rows' order."""
         found: list[list[Entry]] = [[] for _ in range(1 + max(row.row for row in self.rows))]
         for row in self.rows:
-            entry = Entry(f"f:{row.envelope.id}", row.envelope, 0, row.attempts)
+            key = f"f:{row.envelope.id}"
+            entry = Entry(key, row.envelope, 0, row.attempts, row.is_redriven)
             found[row.row].append(entry)
         return found
 
@@ -115,9 +126,11 @@ class Lane:
         key, start = after, 0
         for item in index.decode().split(",") if index else ():
             key, _, length = item.partition(":")
-            end = start + int(length)
+            is_redriven = length.endswith("r")
+            end = start + int(length.rstrip("r"))
             try:
-                entries.append(Entry(key, receive(messages[start:end]), end - start))
+                envelope = receive(messages[start:end])
+                entries.append(Entry(key, envelope, end - start, is_redriven=is_redriven))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 broken.append((key, messages[start:end], str(error)))
             start = end
@@ -138,7 +151,15 @@ class Lane:
             else:
                 stored = self._redis.hget(self.keys.parked, name)
                 record = _decode_parked(stored)
-                parked.append(Entry(f"p:{name}", record.envelope, 0, record.attempts))
+                found = Entry(
+                    f"p:{name}",
+                    record.envelope,
+                    0,
+                    record.attempts,
+                    record.is_redriven,
+                    record.since,
+                )
+                parked.append(found)
         return parked, jobs
 
     def fences(self) -> dict[str, frozenset[str]]:
@@ -267,7 +288,10 @@ def _operations(lane: str, settled: list[tuple[Entry, Outcome]], now: float) -> 
                 arguments += ["dead", entry.key, entry.envelope.id, letter, entry.size]
             case Parked(until, reason, failure):
                 attempts = entry.attempts + (failure is not None)
-                record = _encode(ParkedRecord(entry.envelope, reason, attempts))
+                since = entry.parked_at or now
+                record = _encode(
+                    ParkedRecord(entry.envelope, reason, attempts, since, entry.is_redriven)
+                )
                 arguments += ["parked", entry.key, entry.envelope.id, record]
                 arguments += [int(until * 1000), entry.size]
             case Following(job_id, row):
@@ -284,7 +308,8 @@ def _keys_and_bytes(entries: Sequence[Entry]) -> list[Any]:
 
 
 def _follow(job_id: str, members: list[tuple[Entry, int]], now: float) -> list[Any]:
-    record = JobRecord(now, [JobRow(row, entry.envelope, entry.attempts) for entry, row in members])
+    rows = [JobRow(row, one.envelope, one.attempts, one.is_redriven) for one, row in members]
+    record = JobRecord(now, rows)
     due = int((now + FIRST_LOOK_SECONDS) * 1000)
     entries = [entry for entry, _ in members]
     return ["following", job_id, _encode(record), due, *_keys_and_bytes(entries)]

@@ -90,12 +90,14 @@ class Snooze(Struct, frozen=True):
         reason: outage, throttled, quota, unauthorized, draining.
         is_failure: counts towards the breaker.
         detail: for the log.
+        status: HTTP status of Klaviyo's answer, or 0 if there was none.
     """
 
     seconds: float
     reason: str
     is_failure: bool = False
     detail: str = ""
+    status: int = 0
 
 
 def failures_of(status: int, document: Any) -> list[Failure]:

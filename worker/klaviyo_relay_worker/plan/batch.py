@@ -27,12 +27,16 @@ class Entry(Struct, frozen=True, gc=False):
         envelope: the command.
         size: bytes of its message.
         attempts: how many Klaviyo has refused.
+        is_redriven: a person has sent it back from the dead letters.
+        parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
     """
 
     key: str
     envelope: Received
     size: int
     attempts: int = 0
+    is_redriven: bool = False
+    parked_at: float = 0.0
 
     @property
     def command(self) -> Command:
