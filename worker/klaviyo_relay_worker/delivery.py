@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -31,7 +31,8 @@ from klaviyo_relay_worker.lane import JobRecord, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles
-from klaviyo_relay_worker.plan.batch import Batch, Situation
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
+from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
 
@@ -63,6 +64,7 @@ class Delivery:
         accounts: pauses and list names.
         executor: runs conversations.
         is_draining: asked before each plan; true ends the turn after what is in flight.
+        parked_seconds: for so long a command is tried again that Klaviyo fails with.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Delivery:
         executor: Executor,
         *,
         is_draining: Callable[[], bool],
+        parked_seconds: float,
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -89,7 +92,9 @@ class Delivery:
         self._snooze: Snooze | None = None
         self._quota_wait = 0.0
         self._quota_at = 0.0
-        self._failures = lane.state().failures
+        state = lane.state()
+        self._failures = state.failures
+        self._suspicion = Suspicion(lane, state, parked_seconds, is_up=False)
         self._ends_at = time.monotonic() + TURN_SECONDS
 
     def run(self) -> Snooze | None:
@@ -110,6 +115,7 @@ class Delivery:
             if not self._in_flight and not self._wait_in_place():
                 break
             self._settle_returned()
+        self._suspicion.end(self._snooze)
         return self._snooze
 
     def has_more(self) -> bool:
@@ -142,30 +148,57 @@ class Delivery:
                 self._intake.look_sent(job_id)
                 self._send(batch, record, job_id)
 
+    def _send_alone(self) -> None:
+        """Commands that go by themselves, so that they can harm no other."""
+        for entry in self._intake.alone():
+            for batch in self._plan([entry], is_idle=True):
+                if not self._may_send() or not self._has_quota(batch):
+                    return
+                self._send_batch(batch)
+
+    def _send_next_of_lineup(self) -> None:
+        if self._in_flight or not self._may_send():
+            return
+        offered = self._suspicion.offer(self._intake.candidates())
+        culprits = self._suspicion.culprits()
+        if culprits:
+            self._send_batch(decided(culprits))
+        elif self._suspicion.outage:
+            self._snooze = self._suspicion.outage
+        else:
+            for batch in self._plan(offered, is_idle=True)[:1]:
+                if self._has_quota(batch):
+                    self._send_batch(batch)
+
     def _send_batches(self) -> None:
+        if self._suspicion.is_searching:
+            self._send_next_of_lineup()
+        if self._suspicion.is_searching:
+            return
+        self._send_alone()
         while self._may_send() and self._intake.waiting:
             was_idle = self._in_flight == 0
-            batches = self._plan(is_idle=was_idle)
+            batches = self._plan(self._intake.together(), is_idle=was_idle)
             sent = 0
             for batch in batches:
                 # While something is in flight the next batch grows, until it is full.
                 if not (was_idle or batch.is_full) or not self._has_quota(batch):
                     break
-                self._intake.sent(batch)
-                self._send(batch, None, "")
+                self._send_batch(batch)
                 sent += 1
             if sent == 0:
                 return
 
-    def _plan(self, *, is_idle: bool) -> list[Batch]:
+    def _plan(self, entries: Sequence[Entry], *, is_idle: bool) -> list[Batch]:
         situation = Situation(
             now=time.time(),
             is_idle=is_idle,
             held=self._intake.held(),
             held_from_unsubscribe=self._intake.held_from_unsubscribe(),
             lists=self._accounts.lists(self._lane.account),
+            singly=frozenset(self._intake.singly),
         )
-        found: list[Batch] = self._choose(self._intake.waiting, situation)
+        found: list[Batch] = self._choose(entries, situation)
         return found
 
     def _has_quota(self, batch: Batch) -> bool:
@@ -179,6 +212,10 @@ class Delivery:
             # No use in planning again before: meanwhile the next batch grows.
             self._quota_at = time.monotonic() + min(wait, QUOTA_PATIENCE_SECONDS)
         return wait == 0
+
+    def _send_batch(self, batch: Batch) -> None:
+        self._intake.sent(batch)
+        self._send(batch, None, "")
 
     def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:
         self._in_flight += 1
@@ -206,6 +243,7 @@ class Delivery:
         while back is not None:
             self._in_flight -= 1
             returned, record, job_id = back
+            returned = self._suspicion.judge(returned)
             self._settle_patiently(returned, record, job_id)
             self._note(returned)
             try:

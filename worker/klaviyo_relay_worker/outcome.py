@@ -56,11 +56,13 @@ class Parked(Struct, frozen=True):
         until: seconds since 1970.
         reason: a word for people and counters.
         failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
+        is_alone: when its time has come it goes by itself, so that it can harm no other.
     """
 
     until: float
     reason: str
     failure: Failure | None = None
+    is_alone: bool = False
 
 
 class Dead(Struct, frozen=True):

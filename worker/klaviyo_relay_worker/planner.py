@@ -44,6 +44,7 @@ class Planner:
         self._leases = Leases(redis)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
         self._draining = threading.Event()
+        self._parked_seconds = settings.parked_seconds
         self.accounts = Accounts(redis, self._keys, settings)
 
     def drain(self) -> None:
@@ -97,7 +98,13 @@ class Planner:
             failures=failures,
         )
         delivery = Delivery(
-            lane, lease, courier, self.accounts, self._executor, is_draining=self._draining.is_set
+            lane,
+            lease,
+            courier,
+            self.accounts,
+            self._executor,
+            is_draining=self._draining.is_set,
+            parked_seconds=self._parked_seconds,
         )
         snooze = delivery.run()
         if snooze is not None:

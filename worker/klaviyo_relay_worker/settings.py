@@ -45,6 +45,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         api_revision: Defaults to 2026-07-15.
         concurrency: threads of the worker, each delivering one lane. Defaults to 16.
         request_seconds: total deadline of one request to Klaviyo, at most 8.5. Defaults to 8.
+        parked_seconds: for so long a command is tried again that Klaviyo fails with; then it
+            becomes a dead letter. Defaults to three days.
         lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
     """
 
@@ -56,6 +58,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     api_revision: str = DEFAULT_API_REVISION
     concurrency: int = 16
     request_seconds: float = 8.0
+    parked_seconds: float = 259_200.0
     lane_max_bytes: int = 1_000_000_000
 
     @classmethod
@@ -143,5 +146,6 @@ _VARIABLES: dict[str, Any] = {
     "api_revision": ("KLAVIYO_API_REVISION", _api_revision),
     "concurrency": (f"{PREFIX}CONCURRENCY", integer),
     "request_seconds": (f"{PREFIX}REQUEST_SECONDS", _request_seconds),
+    "parked_seconds": (f"{PREFIX}PARKED_SECONDS", number),
     "lane_max_bytes": (f"{PREFIX}LANE_MAX_BYTES", integer),
 }

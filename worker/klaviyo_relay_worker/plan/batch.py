@@ -29,6 +29,7 @@ class Entry(Struct, frozen=True, gc=False):
         attempts: how many Klaviyo has refused.
         is_redriven: a person has sent it back from the dead letters.
         parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
+        is_alone: it must be sent by itself (see `Parked`).
     """
 
     key: str
@@ -37,6 +38,7 @@ class Entry(Struct, frozen=True, gc=False):
     attempts: int = 0
     is_redriven: bool = False
     parked_at: float = 0.0
+    is_alone: bool = False
 
     @property
     def command(self) -> Command:
@@ -72,10 +74,12 @@ class Ledger(Struct):
     Attributes:
         outcomes: entry's key -> outcome.
         lists: list name -> id, or None where Klaviyo has no such list any more.
+        singly: keys of commands that must go out one by one next time.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     lists: dict[str, str | None] = field(default_factory=dict)
+    singly: set[str] = field(default_factory=set)
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""
@@ -108,6 +112,17 @@ class Batch(Struct, frozen=True):
     is_full: bool = False
 
 
+def decided(verdicts: Sequence[tuple[Entry, Outcome]]) -> Batch:
+    """A batch that needs no request: what becomes of its commands is known already."""
+
+    def converse(ledger: Ledger) -> Conversation:
+        for entry, outcome in verdicts:
+            ledger.settle((entry,), outcome)
+        yield from ()
+
+    return Batch("", [entry for entry, _ in verdicts], converse)
+
+
 class Situation(Struct, frozen=True):
     """What a planner must know beside the commands.
 
@@ -118,6 +133,7 @@ class Situation(Struct, frozen=True):
         held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
+        singly: keys of commands that must go out one by one.
     """
 
     now: float
@@ -125,6 +141,7 @@ class Situation(Struct, frozen=True):
     held: frozenset[str] = frozenset()
     held_from_unsubscribe: frozenset[str] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
+    singly: frozenset[str] = frozenset()
 
 
 _PREFIXES = (

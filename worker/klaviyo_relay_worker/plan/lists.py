@@ -53,7 +53,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
 
     A command about a list itself goes alone: what follows may depend on it.
     """
-    before = _until_about_lists(entries)
+    before = until_about_lists(entries)
     if not before:
         first = entries[0] if entries and situation.is_idle else None
         return [_about_list(first, situation)] if first else []
@@ -68,7 +68,8 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
 
 
-def _until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:
+def until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The commands before the first one about a list itself, on which later ones may depend."""
     for at, entry in enumerate(entries):
         if isinstance(entry.command, _ABOUT_LISTS):
             return entries[:at]
