@@ -143,10 +143,23 @@ class Delivery:
         for job_id, record in self._intake.jobs:
             if not self._may_send():
                 return
-            batch = imports.look_at(job_id, record.parts())
+            batch = imports.look_at(self._job(job_id, record))
             if self._has_quota(batch):
                 self._intake.look_sent(job_id)
                 self._send(batch, record, job_id)
+
+    def _job(self, job_id: str, record: JobRecord) -> imports.Job:
+        now = time.time()
+        if now - record.since > imports.LATE_SECONDS:
+            logger.warning(
+                "%s: the import job %s has not ended after %.0f minutes; Klaviyo's import page may"
+                " tell why. %d commands wait for it",
+                self._lane.name,
+                job_id,
+                (now - record.since) / 60,
+                len(record.rows),
+            )
+        return imports.Job(job_id, record.parts(), now - record.since, now)
 
     def _send_alone(self) -> None:
         """Commands that go by themselves, so that they can harm no other."""
@@ -266,7 +279,7 @@ class Delivery:
         batch, ledger = returned.batch, returned.ledger
         if record is not None:
             ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
-            self._intake.look_returned(job_id, has_ended=ended)
+            self._intake.look_returned(job_id, batch, ledger, has_ended=ended)
             return
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
         self._accounts.learn_lists(self._lane.account, ledger.lists)

@@ -123,11 +123,14 @@ class Intake:
         """A look at a job is in flight."""
         self._in_flight.add(f"job:{job_id}")
 
-    def look_returned(self, job_id: str, *, has_ended: bool) -> None:
-        """It is back."""
+    def look_returned(self, job_id: str, batch: Batch, ledger: Ledger, *, has_ended: bool) -> None:
+        """It is back; where the job has ended, its profiles are free, but for what was parked."""
         self._in_flight.discard(f"job:{job_id}")
         if has_ended:
             self._fences.pop(f"job:{job_id}", None)
+            for entry in batch.entries:
+                if isinstance(ledger.outcomes.get(entry.key), Parked):
+                    self._fence(f"p:{entry.envelope.id}", entry)
 
     def returned(self, batch: Batch, ledger: Ledger) -> None:
         """A batch is back and settled; commands without an outcome wait again, in their place."""

@@ -75,11 +75,13 @@ class Ledger(Struct):
         outcomes: entry's key -> outcome.
         lists: list name -> id, or None where Klaviyo has no such list any more.
         singly: keys of commands that must go out one by one next time.
+        has_repeats: Klaviyo refuses requests because it has some of their events already.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     lists: dict[str, str | None] = field(default_factory=dict)
     singly: set[str] = field(default_factory=set)
+    has_repeats: bool = False
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""
@@ -103,7 +105,7 @@ class Batch(Struct, frozen=True):
         endpoint: of its first request; its quota is reserved before the batch is sent.
         entries: all commands in it.
         converse: starts the conversation.
-        is_full: no more would fit in.
+        is_full: no more would fit in, so it need not wait to grow.
     """
 
     endpoint: str
@@ -120,7 +122,7 @@ def decided(verdicts: Sequence[tuple[Entry, Outcome]]) -> Batch:
             ledger.settle((entry,), outcome)
         yield from ()
 
-    return Batch("", [entry for entry, _ in verdicts], converse)
+    return Batch("", [entry for entry, _ in verdicts], converse, is_full=True)
 
 
 class Situation(Struct, frozen=True):
