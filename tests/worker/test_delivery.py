@@ -25,11 +25,13 @@ from klaviyo_relay import (
     Unsuppress,
 )
 from klaviyo_relay.envelope import LANES
-from klaviyo_relay_worker import judge, suspicion
+from klaviyo_relay_worker import delivery, judge, suspicion
 from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists
 
 BULK = limits.BULK_CREATE_EVENTS
+IMPORT = limits.BULK_IMPORT_PROFILES
 
 
 def people_of(sandbox):
@@ -391,6 +393,49 @@ def test_later_commands_of_a_person_wait_for_the_job(house, sandbox, until):
     assert house.numbers("profiles")["backlog"] == 1
     house.work_off()
     assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+
+
+def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
+    house, sandbox, monkeypatch, until
+):
+    without_waiting(monkeypatch)
+    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    sandbox.configure(import_delay_seconds=0.8)
+    sandbox.set_faults([{"endpoint": IMPORT, "action": "lose_answer", "times": 1}])
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
+    house.turn()
+    sandbox.configure(import_delay_seconds=0.0)
+    house.enqueue(Identify(email="p0@shop.io", first_name="new"))
+    until(lambda: house.turn() or house.lanes()["profiles"]["waits_for"] == "stray_job")
+    assert house.requests_to(IMPORT) == 1, "sent while the lost job may still run"
+    house.work_off()
+    assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+    assert house.lane_state("profiles").imports == {}
+
+
+def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, monkeypatch, until):
+    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    sandbox.configure(import_delay_seconds=0.8)
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
+    with monkeypatch.context() as dying:
+        dying.setattr(Lane, "settle", _die)
+        with pytest.raises(KeyboardInterrupt):
+            house.turn()
+    sandbox.configure(import_delay_seconds=0.0)
+    house.enqueue(Identify(email="p0@shop.io", first_name="new"))
+    house.work_off()
+    assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+
+
+def _die(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_imports_that_were_refused_or_throttled_leave_no_note(house, sandbox):
+    sandbox.set_faults([{"endpoint": IMPORT, "status": 429, "retry_after": 0, "times": 1}])
+    house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
+    house.turn()
+    assert house.lane_state("profiles").imports == {}
 
 
 # --- outages --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.klaviyo.limits import BULK_IMPORT_PROFILES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
@@ -70,6 +71,7 @@ class Courier:
         self._telemetry = telemetry
         self._account = lane.account
         self._lane = lane.lane
+        self._notes = lane
         self._lease = lease
         self._failures = failures
 
@@ -77,7 +79,7 @@ class Courier:
         """Hold the whole conversation; never raises, so that nothing is left without a word."""
         ledger = Ledger()
         try:
-            snooze = self._converse(batch.converse(ledger))
+            snooze = self._converse(batch.converse(ledger), ledger)
         except Exception:
             # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
             logger.exception("the delivery of a batch to %s failed", batch.endpoint)
@@ -85,7 +87,7 @@ class Courier:
             snooze = Snooze(seconds, FAULT, is_failure=True)
         return Returned(batch, ledger, snooze)
 
-    def _converse(self, conversation: Conversation) -> Snooze | None:
+    def _converse(self, conversation: Conversation, ledger: Ledger) -> Snooze | None:
         request = next(conversation, None)
         is_first = True
         while request is not None:
@@ -93,6 +95,8 @@ class Courier:
             wait = wait or self._await_lease()
             if wait is not None:
                 return wait
+            if request.endpoint == BULK_IMPORT_PROFILES:
+                ledger.imports.append(self._notes.note_import(time.time()))
             answer = self._send(request)
             if isinstance(answer, Snooze):
                 return answer

@@ -27,11 +27,13 @@ from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.judge import UNAUTHORIZED
+from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import JobRecord, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
-from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles
+from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
+from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
 from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
@@ -42,6 +44,9 @@ IN_FLIGHT_MOST = 8
 TURN_SECONDS = 20.0
 # For less than this the planner waits in its place; for more the lane snoozes.
 QUOTA_PATIENCE_SECONDS = 2.0
+# How soon the jobs that may be ours are looked at again.
+STRAY_SECONDS = 2.0
+STRAY_JOB = "stray_job"
 _LOOK_SECONDS = 0.1
 _SETTLE_AGAIN_SECONDS = 0.2
 
@@ -94,6 +99,7 @@ class Delivery:
         self._quota_at = 0.0
         state = lane.state()
         self._failures = state.failures
+        self._strays = state.imports
         self._suspicion = Suspicion(lane, state, parked_seconds, is_up=False)
         self._ends_at = time.monotonic() + TURN_SECONDS
 
@@ -183,7 +189,26 @@ class Delivery:
                 if self._has_quota(batch):
                     self._send_batch(batch)
 
+    def _look_for_strays(self) -> None:
+        """Imports of an earlier turn may have become jobs: nothing goes out before they ended."""
+        if self._in_flight or not self._may_send():
+            return
+        until = max(self._strays.values()) + REQUEST_SECONDS_MOST
+        moment = strays.Moment(min(self._strays.values()), until)
+        batch = strays.look_for(moment, self._intake.followed())
+        if time.time() - moment.since > imports.UNFINISHED_SECONDS:
+            self._forget_strays()
+        elif self._has_quota(batch):
+            self._send(batch, None, "")
+
+    def _forget_strays(self) -> None:
+        self._lane.forget_imports(self._strays)
+        self._strays = {}
+
     def _send_batches(self) -> None:
+        if self._strays:
+            self._look_for_strays()
+            return
         if self._suspicion.is_searching:
             self._send_next_of_lineup()
         if self._suspicion.is_searching:
@@ -281,9 +306,23 @@ class Delivery:
             ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
             self._intake.look_returned(job_id, batch, ledger, has_ended=ended)
             return
+        if batch.endpoint == limits.GET_IMPORT_JOBS:
+            self._settle_look_for_strays(returned)
+            return
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
+        if returned.snooze is None or returned.snooze.is_certain:
+            self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)
         self._intake.returned(batch, ledger)
+
+    def _settle_look_for_strays(self, returned: Returned) -> None:
+        if returned.snooze is not None:
+            return
+        if returned.ledger.strays:
+            detail = f"{returned.ledger.strays} unfinished jobs at Klaviyo may be ours"
+            self._snooze = Snooze(STRAY_SECONDS, STRAY_JOB, detail=detail)
+        else:
+            self._forget_strays()
 
     def _note(self, returned: Returned) -> None:
         """What the answer says of Klaviyo: remember failures, forget them after a success."""

@@ -72,6 +72,10 @@ class Intake:
         self.waiting[:0] = fresh
         self.jobs = [(job, record) for job, record in jobs if f"job:{job}" not in self._in_flight]
 
+    def followed(self) -> list[str]:
+        """The import jobs that are followed."""
+        return [key[4:] for key in self._fences if key.startswith("job:")]
+
     def held(self) -> frozenset[str]:
         """Identities that must wait."""
         return frozenset().union(*self._fences.values())

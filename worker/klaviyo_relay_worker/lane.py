@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 from redis import Redis
 
 from klaviyo_relay.commands import Unsubscribe
@@ -84,6 +85,7 @@ class LaneState(Struct, frozen=True):
         server_errors: turns in a row that ended with a server error of Klaviyo's.
         failing: commands in the batch that failed so last.
         failing_since: when the first of these turns ended, in seconds since 1970.
+        imports: imports that were sent and never settled: name of the note -> when.
     """
 
     until: float = 0.0
@@ -93,11 +95,16 @@ class LaneState(Struct, frozen=True):
     server_errors: int = 0
     failing: int = 0
     failing_since: float = 0.0
+    imports: dict[str, float] = field(default_factory=dict)
 
 
+_IMPORT_NOTE = "import:"
 # A full Redis refuses a plain HSET.
 _NOTE = """#!lua flags=allow-oom
 return redis.call('HSET', KEYS[1], 'until', ARGV[1], 'reason', ARGV[2], 'failures', ARGV[3])
+"""
+_SET = """#!lua flags=allow-oom
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 """
 _SUSPECT = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
@@ -118,6 +125,7 @@ class Lane:
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
         self._note: Any = redis.register_script(_NOTE)
+        self._set: Any = redis.register_script(_SET)
         self._suspect: Any = redis.register_script(_SUSPECT)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
@@ -216,6 +224,11 @@ class Lane:
             server_errors=int(stored.get(b"server_errors", 0)),
             failing=int(stored.get(b"failing", 0)),
             failing_since=float(stored.get(b"failing_since", 0)),
+            imports={
+                name.decode(): float(when)
+                for name, when in stored.items()
+                if name.startswith(_IMPORT_NOTE.encode())
+            },
         )
 
     def snooze(self, until: float, reason: str, failures: int) -> None:
@@ -233,6 +246,20 @@ class Lane:
     def forget_server_errors(self) -> None:
         """The lane got a proper answer."""
         self._redis.hdel(self.keys.state, "server_errors", "failing", "failing_since")
+
+    def note_import(self, now: float) -> str:
+        """An import job is about to be asked for; returns the name of the note.
+
+        The note outlives this process: if it is found later, nobody knows whether Klaviyo took it.
+        """
+        name = _IMPORT_NOTE + uuid4().hex
+        self._set(keys=[self.keys.state], args=[name, f"{now:.3f}"])
+        return name
+
+    def forget_imports(self, names: Iterable[str]) -> None:
+        """It is known what became of these imports."""
+        if names := list(names):
+            self._redis.hdel(self.keys.state, *names)
 
     def settle(
         self, lease: Lease, entries: Sequence[Entry], outcomes: Mapping[str, Outcome], now: float

@@ -101,6 +101,11 @@ class Snooze(Struct, frozen=True):
     detail: str = ""
     status: int = 0
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether the request surely had no effect: Klaviyo said so, or it was never sent."""
+        return 300 <= self.status < 500 or not self.is_failure
+
 
 def failures_of(status: int, document: Any) -> list[Failure]:
     """The failures in a JSON:API error document, or one that says only the status."""

@@ -76,12 +76,16 @@ class Ledger(Struct):
         lists: list name -> id, or None where Klaviyo has no such list any more.
         singly: keys of commands that must go out one by one next time.
         has_repeats: Klaviyo refuses requests because it has some of their events already.
+        imports: names of the notes about import jobs that were asked for (see `Lane.note_import`).
+        strays: unfinished import jobs that may be ours.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     lists: dict[str, str | None] = field(default_factory=dict)
     singly: set[str] = field(default_factory=set)
     has_repeats: bool = False
+    imports: list[str] = field(default_factory=list)
+    strays: int = 0
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""
