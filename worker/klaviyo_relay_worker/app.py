@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,11 @@ _BROKER_OPTIONS = {
     "visibility_timeout": 3600,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
+    # Of the connection that publishes; without them it tries for seconds more than the policy says.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
 }
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -90,13 +96,16 @@ class _Office(Office):
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self._planner: Planner | None = None
+        self._planner_pid = 0
         self._entrance: LaneEntrance | None = None
         self.doorbell: Doorbell | None = None
 
     @property
     def planner(self) -> Planner:
         """The planner of this process."""
-        if self._planner is None:
+        # A forked child has none of the threads that its parent's planner lives by.
+        if self._planner is None or self._planner_pid != os.getpid():
+            self._planner_pid = os.getpid()
             self._planner = Planner(connect(self.settings.redis_url), self.settings)
         return self._planner
 
@@ -118,7 +127,9 @@ class _DoorbellStep(bootsteps.StartStopStep):
     def start(self, _worker: Any) -> None:
         settings = self.office.settings
         redis = connect(settings.redis_url)
-        self.office.doorbell = Doorbell(redis, settings.keys, self._ring)
+        self.office.doorbell = Doorbell(
+            redis, settings.keys, self._ring, lambda: self.office.planner
+        )
         self.office.doorbell.start()
 
     def stop(self, _worker: Any) -> None:

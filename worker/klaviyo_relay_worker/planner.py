@@ -76,6 +76,10 @@ class Planner:
         # Asked after the release: what came in before it was not rung for by its own doorbell.
         return not self._draining.is_set() and delivery.has_more()
 
+    def may_deliver(self, account: str, lane_name: str) -> bool:
+        """Whether a delivery of the lane would begin, were there work and a lease for it."""
+        return self._admit(Lane(self._redis, self._keys, account, lane_name)) is not None
+
     def _admit(self, lane: Lane) -> KlaviyoClient | None:
         """The account's client, if the lane may deliver now."""
         state = lane.state()

@@ -28,8 +28,8 @@ DEFAULT_API_REVISION = "2026-07-15"
 API_KEY = "KLAVIYO_API_KEY"
 _REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# A lease is renewed every second and lasts ten: a request must end before it does.
-REQUEST_SECONDS_LEAST, REQUEST_SECONDS_MOST = 0.5, 8.5
+# A lease is renewed every second and lasts nine: a request must end before it does.
+REQUEST_SECONDS_LEAST, REQUEST_SECONDS_MOST = 0.5, 7.5
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         api_url: Defaults to https://a.klaviyo.com.
         api_revision: Defaults to 2026-07-15.
         concurrency: threads of the worker, each delivering one lane. Defaults to 16.
-        request_seconds: total deadline of one request to Klaviyo, at most 8.5. Defaults to 8.
+        request_seconds: total deadline of one request to Klaviyo, at most 7.5. Defaults to 7.
         lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
     """
 
@@ -55,7 +55,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     api_url: str = DEFAULT_API_URL
     api_revision: str = DEFAULT_API_REVISION
     concurrency: int = 16
-    request_seconds: float = 8.0
+    request_seconds: float = 7.0
     lane_max_bytes: int = 1_000_000_000
 
     @classmethod
