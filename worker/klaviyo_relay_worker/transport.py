@@ -4,7 +4,8 @@ Written against kombu 5.7.0; look at it again before another minor version is al
 
 Restart: kombu closes the connection twice when Redis goes away; the second time it stumbles over
 what the first has cleared (AttributeError on a `None` client, in `restore_unacked_once`), and the
-worker process exits. Nothing needs to be restored there: our deliveries are acknowledged on
+worker process exits. The same happens when a task that began before is acknowledged over the closed
+connection. Nothing needs to be restored there: our deliveries are acknowledged on
 receipt, and what the Celery door has not acknowledged comes back by the visibility time-out.
 
 Full: popping a message is allowed, but writing down that it is under way is not, so kombu loses it
@@ -26,6 +27,7 @@ from kombu.transport import redis
 from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 logger = logging.getLogger("klaviyo_relay_worker.transport")
@@ -145,6 +147,14 @@ class Channel(redis.Channel):
     def _refresh_binding(self) -> Any:
         text = f"#!lua flags=allow-oom\n{redis.REFRESH_BINDING}"
         return self._create_client().register_script(text)
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """As the original; over a closed connection an error that Celery knows how to take."""
+        if client is None and (self.connection is None or self.connection.client is None):
+            raise RedisConnectionError("this connection to the broker has been closed meanwhile")
+        with super().conn_or_acquire(client) as connected:
+            yield connected
 
     def script_keys(self, first: str, *others: str) -> list[str]:
         """Keys of a script: kombu's prefixing client looks after the first of them only."""
