@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -33,6 +34,7 @@ QUOTA_PATIENCE_SECONDS = 3.0
 LEASE = "lease"
 QUOTA = "quota"
 FAULT = "fault"
+DRAINING = "draining"
 
 
 class Returned(Struct, frozen=True):
@@ -54,6 +56,7 @@ class Courier:
 
     Args:
         failures: outages of the lane in a row before this turn.
+        is_draining: asked between two requests; true ends the conversation there.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Courier:
         lease: Lease,
         *,
         failures: int,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._quota = quota
@@ -74,6 +78,7 @@ class Courier:
         self._notes = lane
         self._lease = lease
         self._failures = failures
+        self._is_draining = is_draining
 
     def deliver(self, batch: Batch) -> Returned:
         """Hold the whole conversation; never raises, so that nothing is left without a word."""
@@ -91,6 +96,8 @@ class Courier:
         request = next(conversation, None)
         is_first = True
         while request is not None:
+            if self._is_draining() and not is_first:
+                return Snooze(0.0, DRAINING)
             wait = None if is_first else self._await_quota(request)
             wait = wait or self._await_lease()
             if wait is not None:
