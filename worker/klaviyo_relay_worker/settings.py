@@ -37,24 +37,21 @@ STALL_SECONDS_LEAST = 10.0
 class WorkerSettings(Struct, frozen=True, kw_only=True):
     """How a worker delivers.
 
-        Attributes:
-            redis_url: the Redis that holds the lanes. Defaults to redis://127.0.0.1:6379/0.
-            celery_broker_url: Celery's broker. Defaults to `redis_url`.
-            namespace: prefix of all keys in Redis. Defaults to "kr".
-            api_keys: account -> private API key, from KLAVIYO_API_KEY (account "default") and
-                KLAVIYO_API_KEY_<ACCOUNT>.
-            api_url: Defaults to https://a.klaviyo.com.
-            api_revision: Defaults to 2026-07-15.
-            concurrency: threads of the worker, each delivering one lane. Defaults to 16.
-    <<<<<<< HEAD
-            request_seconds: total deadline of one request to Klaviyo, at most 8.5. Defaults to 8.
-            parked_seconds: for so long a command is tried again that Klaviyo fails with; then it
-                becomes a dead letter. Defaults to three days.
-    =======
-            request_seconds: total deadline of one request to Klaviyo, at most 7.5. Defaults to 7.
-            stall_seconds: a worker that could deliver and has not for so long ends with exit code 70.
-                Defaults to 60.
-            lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
+    Attributes:
+        redis_url: the Redis that holds the lanes. Defaults to redis://127.0.0.1:6379/0.
+        celery_broker_url: Celery's broker. Defaults to `redis_url`.
+        namespace: prefix of all keys in Redis. Defaults to "kr".
+        api_keys: account -> private API key, from KLAVIYO_API_KEY (account "default") and
+            KLAVIYO_API_KEY_<ACCOUNT>.
+        api_url: Defaults to https://a.klaviyo.com.
+        api_revision: Defaults to 2026-07-15.
+        concurrency: threads of the worker, each delivering one lane. Defaults to 16.
+        request_seconds: total deadline of one request to Klaviyo, at most 7.5. Defaults to 7.
+        parked_seconds: for so long a command is tried again that Klaviyo fails with; then it
+            becomes a dead letter. Defaults to three days.
+        stall_seconds: a worker that could deliver and has not for so long ends with exit code 70.
+            Defaults to 60.
+        lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
     """
 
     redis_url: str = DEFAULT_REDIS_URL
