@@ -8,6 +8,7 @@ import pytest
 
 from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
@@ -65,32 +66,47 @@ def test_a_command_that_vanished_is_lost(redis, relay_settings, lane, report):
     assert report()["lost"] == 1
 
 
+@pytest.fixture
+def seen(redis, keys, relay_settings, report):
+    """Breakers, and what the report says of a lane that they hold."""
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    breakers = Breakers(redis, keys)
+    return breakers, lambda: report()["accounts"]["default"]["lanes"]["profiles"]
+
+
 @pytest.mark.parametrize(
-    ("failures", "in_seconds", "breaker", "waits_for"),
-    [
-        (0, -9, "closed", ""),
-        (2, 9, "closed", "outage"),
-        (3, 9, "open", "outage"),
-        (3, -9, "half-open", ""),
-    ],
-    ids=["none", "two", "three", "three, time is up"],
+    ("failures", "wait", "breaker", "waits_for"),
+    [(2, 9, "closed", ""), (3, 9, "open", "outage"), (3, 0, "half-open", "outage")],
+    ids=["two", "three", "three, time is up"],
 )
-def test_the_breaker_is_open_while_a_failing_lane_waits(  # noqa: PLR0917 - fixtures
-    relay_settings, lane, report, failures, in_seconds, breaker, waits_for
-):
-    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
-    lane.snooze(time.time() + in_seconds, "outage", failures)
-    found = report()["accounts"]["default"]["lanes"]["profiles"]
-    assert (found["breaker"], found["waits_for"]) == (breaker, waits_for)
+def test_the_breaker_is_open_after_three_outages_in_a_row(seen, failures, wait, breaker, waits_for):
+    breakers, lane = seen
+    for _ in range(failures):
+        breakers.failed("default", "profiles", time.monotonic() + 0.5, wait)
+    assert (lane()["breaker"], lane()["waits_for"]) == (breaker, waits_for)
+    assert lane()["paused"] is False
 
 
-@pytest.mark.parametrize(("in_seconds", "is_paused"), [(30, True), (-1, False)])
-def test_a_paused_account_pauses_its_lanes(  # noqa: PLR0917 - fixtures
-    redis, keys, relay_settings, report, in_seconds, is_paused
-):
-    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
-    redis.hset(keys.account("default"), "until", f"{time.time() + in_seconds:.3f}")
-    assert report()["accounts"]["default"]["lanes"]["profiles"]["paused"] is is_paused
+def test_a_lane_that_snoozes_says_why(seen, lane):
+    lane.snooze(time.time() + 9, "quota", 0)
+    assert (seen[1]()["waits_for"], seen[1]()["breaker"]) == ("quota", "closed")
+
+
+@pytest.mark.parametrize("family", ["", "profiles", "events"])
+@pytest.mark.parametrize("reason", ["unauthorized", "person"])
+def test_a_pause_is_said_with_its_reason(seen, family, reason):
+    breakers, lane = seen
+    breakers.pause("default", family, reason, 30)
+    is_paused = family != "events"
+    assert lane()["paused"] is is_paused
+    assert lane()["paused_because"] == lane()["waits_for"] == (reason if is_paused else "")
+
+
+def test_a_lane_that_a_person_paused_says_so(seen, lane):
+    lane.pause()
+    assert seen[1]()["paused_because"] == "person"
+    lane.resume()
+    assert seen[1]()["paused"] is False
 
 
 def test_the_age_is_that_of_the_oldest_entry(redis, keys, report):

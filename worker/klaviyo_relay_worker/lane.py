@@ -121,6 +121,7 @@ class Lane:
     def __init__(self, redis: Redis, keys: Keys, account: str, lane: str) -> None:
         self._redis = redis
         self.keys: LaneKeys = keys.lane(account, lane)
+        self._doorbell = keys.doorbell
         self.account = account
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
@@ -234,6 +235,15 @@ class Lane:
     def snooze(self, until: float, reason: str, failures: int) -> None:
         """Let the lane wait until a time (seconds since 1970)."""
         self._note(keys=[self.keys.state], args=[f"{until:.3f}", reason, failures])
+
+    def pause(self) -> None:
+        """A person stops the lane."""
+        self._set(keys=[self.keys.state], args=["paused", "1"])
+
+    def resume(self) -> None:
+        """A person lets the lane go on, whatever it waits for, and rings for it."""
+        self._redis.hdel(self.keys.state, "paused", "until", "reason", "failures")
+        self._redis.publish(self._doorbell, self.name)
 
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""

@@ -18,9 +18,8 @@ from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import LaneEntrance, script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
-
-# From this many outages in a row on, the lane's breaker counts as open while it waits.
-BREAKER_OPENS_AT = 3
+from klaviyo_relay_worker.breaker import PERSON, Breakers, family_of
+from klaviyo_relay_worker.judge import OUTAGE
 
 
 class Status:
@@ -29,6 +28,7 @@ class Status:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._breakers = Breakers(redis, keys)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "status"))
 
     def lanes(self) -> list[str]:
@@ -70,19 +70,27 @@ class Status:
             "parked": parked,
             "following": counts.get("following", 0),
             "oldest_seconds": _age(first),
-            "breaker": _breaker(waiting),
-            "paused": self._is_paused(account, waiting),
+            **self._breaker(account, lane, waiting),
             "dropped_by_rule": by_rule,
-            "waits_for": _waits_for(waiting),
             "in_delivery": bool(has_planner),
         }
         places = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
         report["lost"] = report["accepted"] - sum(report[place] for place in places)
         return report
 
-    def _is_paused(self, account: str, state: dict[str, str]) -> bool:
-        stored: Any = self._redis.hget(self._keys.account(account), "until")
-        return "paused" in state or float(stored or 0) > time.time()
+    def _breaker(self, account: str, lane: str, state: dict[str, str]) -> dict[str, Any]:
+        """The breaker, whether the lane is paused and why, and what it waits for."""
+        whole, own = self._breakers.look(account, family_of(lane))
+        why = PERSON if "paused" in state else whole.reason or own.reason
+        waits_for = why or _waits_for(state)
+        if not waits_for and own.word != "closed":
+            waits_for = OUTAGE
+        return {
+            "breaker": own.word,
+            "paused": bool(why),
+            "paused_because": why,
+            "waits_for": waits_for,
+        }
 
 
 def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str, int]:
@@ -122,12 +130,6 @@ def _age(first: bytes) -> float:
     if not first:
         return 0.0
     return round(max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000), 1)
-
-
-def _breaker(state: dict[str, str]) -> str:
-    if int(state.get("failures", 0)) < BREAKER_OPENS_AT:
-        return "closed"
-    return "open" if float(state.get("until", 0)) > time.time() else "half-open"
 
 
 def _waits_for(state: dict[str, str]) -> str:
