@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker import doorbell as doorbells
 from klaviyo_relay_worker import watchdog as module
 from klaviyo_relay_worker.doorbell import Doorbell
@@ -19,13 +20,16 @@ STALL_SECONDS = 0.3
 
 
 @pytest.fixture
-def doorbell(house, monkeypatch):
+def doorbell(house, redis_url, monkeypatch):
     """Its thread looks often, and whatever it rings is lost."""
     monkeypatch.setattr(doorbells, "SWEEP_SECONDS", 0.05)
-    bell = Doorbell(house.redis, house.keys, lambda _account, _lane: None)
+    client = connect(redis_url)
+    bell = Doorbell(client, house.keys, lambda _account, _lane: None)
     bell.start()
     yield bell
     bell.stop()
+    bell._thread.join(10)
+    client.close()
 
 
 @pytest.fixture
