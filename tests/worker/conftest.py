@@ -18,6 +18,7 @@ from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.lane import Lane, LaneState
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.sandbox import Sandbox
@@ -160,6 +161,10 @@ class House:
         wanted = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
         found = self.lanes()[lane]
         return {name: found[name] for name in wanted if found[name]}
+
+    def lane_state(self, lane: str) -> LaneState:
+        """Why the lane waits, and what is noted of it."""
+        return Lane(self.redis, self.keys, "default", lane).state()
 
     def is_at_rest(self) -> bool:
         """Nothing is left to be done."""

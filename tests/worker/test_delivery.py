@@ -25,11 +25,13 @@ from klaviyo_relay import (
     Unsuppress,
 )
 from klaviyo_relay.envelope import LANES
-from klaviyo_relay_worker import judge
+from klaviyo_relay_worker import delivery, judge, suspicion
 from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists
 
 BULK = limits.BULK_CREATE_EVENTS
+IMPORT = limits.BULK_IMPORT_PROFILES
 
 
 def people_of(sandbox):
@@ -118,7 +120,8 @@ def test_lists_live_from_creation_to_deletion(house, sandbox):
     house.work_off()
     [found] = sandbox.summary()["lists"].values()
     assert found == {"name": "Weekly", "members": 10}
-    assert people_of(sandbox)["p3@shop.io"]["lists"] == []
+    assert "p3@shop.io" not in people_of(sandbox), "only the last word on a membership is sent"
+    assert house.lanes()["lists"]["dropped_by_rule"] == {"superseded": 1}
 
 
 def test_a_list_name_may_be_used_before_another_lane_creates_it(house, sandbox, monkeypatch):
@@ -212,8 +215,7 @@ def test_poison_among_events_is_dead_in_klaviyos_words(house, sandbox, tracks, p
     commands = tracks(1_000)
     for place in places:
         commands[place] = Track(metric="Placed Order", email=f"poison{place}@shop.io")
-    rule = {"endpoint": BULK, "action": "refuse", "match": "poison", "pointer": pointer}
-    sandbox.set_faults([rule])
+    sandbox.set_faults([{"action": "refuse", "match": "poison", "pointer": pointer}])
     house.enqueue(*commands)
     house.work_off()
     number = len(places)
@@ -238,6 +240,96 @@ def test_poison_among_profiles_harms_no_other(house, sandbox, pointer):
     assert house.numbers("profiles") == {"delivered": 51, "dead": 1}
     assert people_of(sandbox)["both@shop.io"]["first_name"] == "good"
     assert sandbox.summary()["profiles"] == 51
+
+
+def without_waiting(monkeypatch):
+    """Backoff that tests need not wait for."""
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
+    monkeypatch.setattr(suspicion, "backoff_of_parked", lambda *_: 600.0)
+
+
+def settle_down(house, until, wanted):
+    """Turns until the lane's numbers are these."""
+
+    def is_so():
+        house.turn()
+        return house.numbers(next(iter(wanted))) == next(iter(wanted.values()))
+
+    until(is_so)
+
+
+@pytest.mark.parametrize("lane", ["events", "profiles", "lists", "consent"])
+def test_a_command_that_klaviyo_fails_with_is_parked_and_holds_no_other(
+    house, sandbox, lane, monkeypatch, until
+):
+    without_waiting(monkeypatch)
+    list_id = sandbox.create_list("News")
+    sandbox.set_faults([{"status": 500, "match": "poison"}])
+    kinds = {
+        "events": lambda email: Track(metric="Placed Order", email=email),
+        "profiles": lambda email: Identify(email=email, first_name="A"),
+        "lists": lambda email: AddToList(list_id=list_id, email=email),
+        "consent": lambda email: Subscribe(list_id=list_id, email=email),
+    }
+    emails = [f"p{n}@shop.io" for n in range(300)]
+    emails[200] = "poison@shop.io"
+    house.enqueue(*(kinds[lane](email) for email in emails))
+    settle_down(house, until, {lane: {"delivered": 299, "parked": 1}})
+    assert house.dead() == []
+    requests = sum(
+        sum(counts.values())
+        for endpoint, counts in sandbox.summary()["requests"].items()
+        if not endpoint.startswith("GET")
+    )
+    assert requests <= 3 + 2 * 9 + 4, "few more than halving needs"
+    house.enqueue(*(kinds[lane](f"q{n}@shop.io") for n in range(50)))
+    settle_down(house, until, {lane: {"delivered": 349, "parked": 1}})
+
+
+def test_a_parked_command_holds_back_the_later_ones_of_its_person(
+    house, sandbox, monkeypatch, until
+):
+    without_waiting(monkeypatch)
+    sandbox.set_faults([{"status": 500, "match": "poison"}])
+    house.enqueue(
+        *(Identify(email=f"p{n}@shop.io") for n in range(20)),
+        Identify(email="a@shop.io", append={"tags": "poison"}),
+        Identify(email="a@shop.io", first_name="Ada"),
+    )
+    settle_down(house, until, {"profiles": {"delivered": 20, "parked": 1, "backlog": 1}})
+    sandbox.clear_faults()
+    lane = house.keys.lane("default", "profiles")
+    for name, _ in house.redis.zscan_iter(lane.due):
+        house.redis.zadd(lane.due, {name: 0})
+    house.work_off()
+    assert people_of(sandbox)["a@shop.io"]["first_name"] == "Ada"
+
+
+def test_a_command_that_klaviyo_fails_with_for_days_is_given_up(
+    house, sandbox, monkeypatch, until, tracks
+):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
+    monkeypatch.setattr(suspicion, "backoff_of_parked", lambda *_: 0.01)
+    house._planner = house.make_planner(parked_seconds=0.3)
+    sandbox.set_faults([{"status": 500, "match": "poison"}])
+    house.enqueue(*tracks(20), Track(metric="Placed Order", email="poison@shop.io"))
+    settle_down(house, until, {"events": {"delivered": 20, "dead": 1}})
+    [letter] = house.dead()
+    assert (letter.failure.status, letter.failure.code) == (500, "server_error")
+    assert letter.attempts > 1
+
+
+def test_an_outage_with_500_parks_nobody(house, sandbox, monkeypatch, tracks):
+    without_waiting(monkeypatch)
+    sandbox.set_faults([{"status": 500}])
+    house.enqueue(*tracks(300))
+    for _ in range(20):
+        house.turn()
+    assert house.numbers("events") == {"backlog": 300}
+    sandbox.clear_faults()
+    house.work_off()
+    assert house.numbers("events") == {"delivered": 300}
+    assert sandbox.summary()["events"] == 300
 
 
 def test_an_unreadable_message_is_a_dead_letter(house, sandbox, tracks):
@@ -301,6 +393,49 @@ def test_later_commands_of_a_person_wait_for_the_job(house, sandbox, until):
     assert house.numbers("profiles")["backlog"] == 1
     house.work_off()
     assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+
+
+def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
+    house, sandbox, monkeypatch, until
+):
+    without_waiting(monkeypatch)
+    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    sandbox.configure(import_delay_seconds=0.8)
+    sandbox.set_faults([{"endpoint": IMPORT, "action": "lose_answer", "times": 1}])
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
+    house.turn()
+    sandbox.configure(import_delay_seconds=0.0)
+    house.enqueue(Identify(email="p0@shop.io", first_name="new"))
+    until(lambda: house.turn() or house.lanes()["profiles"]["waits_for"] == "stray_job")
+    assert house.requests_to(IMPORT) == 1, "sent while the lost job may still run"
+    house.work_off()
+    assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+    assert house.lane_state("profiles").imports == {}
+
+
+def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, monkeypatch, until):
+    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    sandbox.configure(import_delay_seconds=0.8)
+    house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
+    with monkeypatch.context() as dying:
+        dying.setattr(Lane, "settle", _die)
+        with pytest.raises(KeyboardInterrupt):
+            house.turn()
+    sandbox.configure(import_delay_seconds=0.0)
+    house.enqueue(Identify(email="p0@shop.io", first_name="new"))
+    house.work_off()
+    assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+
+
+def _die(*_arguments):
+    raise KeyboardInterrupt
+
+
+def test_imports_that_were_refused_or_throttled_leave_no_note(house, sandbox):
+    sandbox.set_faults([{"endpoint": IMPORT, "status": 429, "retry_after": 0, "times": 1}])
+    house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
+    house.turn()
+    assert house.lane_state("profiles").imports == {}
 
 
 # --- outages --------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.commands import KINDS
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles
+from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Situation
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "klaviyo" / "openapi-subset.json"
@@ -155,7 +155,7 @@ def test_every_kind_of_command_and_every_body_is_looked_at(talk):
         for one in requests_of(talk, name, is_idle=is_idle)
     }
     assert set(MODELS) <= sent
-    looked = {limits.GET_IMPORT_JOB, limits.GET_IMPORT_ERRORS}
+    looked = {limits.GET_IMPORT_JOBS, limits.GET_IMPORT_JOB, limits.GET_IMPORT_ERRORS}
     assert sent | looked == set(limits.RATE_LIMITS)
 
 
@@ -264,10 +264,10 @@ def test_the_openapi_document_allows_every_query(requests):
 
 
 def test_the_openapi_document_allows_the_queries_of_import_jobs(talk):
-    batch = imports.look_at("01J", [[talk.entry(Identify(email="ada@lovelace.dev"))]])
+    batch = imports.look_at(imports.Job("01J", [[talk.entry(Identify(email="ada@lovelace.dev"))]]))
     _, looks = talk.converse(batch, Obliging(talk, has_list=True))
     assert [one.endpoint for one in looks] == [limits.GET_IMPORT_JOB, limits.GET_IMPORT_ERRORS]
-    for one in looks:
+    for one in [*looks, strays.jobs_request()]:
         check_query(one)
 
 

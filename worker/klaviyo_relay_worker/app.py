@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
+from klaviyo_relay_worker.watchdog import EXIT_CODE, Watchdog
 
 # Bounds every call to the broker; kombu's own time-outs never reach the Redis client.
 _BROKER_OPTIONS = {
@@ -28,6 +30,11 @@ _BROKER_OPTIONS = {
     "visibility_timeout": 3600,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
+    # Of the connection that publishes; without them it tries for seconds more than the policy says.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
 }
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -61,25 +68,32 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         # Verbs that were under way come back anyway, and a lane takes each only once.
         worker_cancel_long_running_tasks_on_connection_loss=True,
     )
-    install(app, settings)
+    install(app, settings, ends_when_stalled=True)
     return app
 
 
-def install(app: Celery, settings: WorkerSettings | None = None) -> None:
-    """Register the verbs, `deliver` and the doorbell in a Celery app.
+def install(
+    app: Celery, settings: WorkerSettings | None = None, *, ends_when_stalled: bool = False
+) -> None:
+    """Register the verbs, `deliver`, the doorbell and the watchdog in a Celery app.
 
     The app's worker must consume the queues "klaviyo" and "klaviyo.deliver".
+
+    Args:
+        ends_when_stalled: the worker ends with exit code 70 when deliveries stand still, for its
+            supervisor to start it anew. Without it that is only logged, at the level CRITICAL: the
+            application's other tasks may be well.
 
     Raises:
         ConfigurationError: the environment has settings that cannot work.
     """
     office = _Office(settings or WorkerSettings.from_env())
     register(app, office)
-    step = type("DoorbellStep", (_DoorbellStep,), {"office": office, "app": app})
-    app.steps["worker"].add(step)
+    own = {"office": office, "app": app, "ends_when_stalled": ends_when_stalled}
+    app.steps["worker"].add(type("DoorbellStep", (_DoorbellStep,), own))
 
     def drain(**_signal: Any) -> None:
-        office.planner.drain()
+        office.drain()
 
     worker_shutting_down.connect(drain, weak=False)
 
@@ -90,13 +104,17 @@ class _Office(Office):
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self._planner: Planner | None = None
+        self._planner_pid = 0
         self._entrance: LaneEntrance | None = None
         self.doorbell: Doorbell | None = None
+        self.watchdog: Watchdog | None = None
 
     @property
     def planner(self) -> Planner:
         """The planner of this process."""
-        if self._planner is None:
+        # A forked child has none of the threads that its parent's planner lives by.
+        if self._planner is None or self._planner_pid != os.getpid():
+            self._planner_pid = os.getpid()
             self._planner = Planner(connect(self.settings.redis_url), self.settings)
         return self._planner
 
@@ -108,20 +126,47 @@ class _Office(Office):
             self._entrance = LaneEntrance(redis, self.settings.keys, self.settings.lane_max_bytes)
         return self._entrance
 
+    def drain(self) -> None:
+        """The process is about to end: begin nothing new."""
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.planner.drain()
+
 
 class _DoorbellStep(bootsteps.StartStopStep):
-    """Runs the doorbell as long as the worker runs."""
+    """Runs the doorbell and the watchdog as long as the worker runs."""
 
     office: _Office
     app: Celery
+    ends_when_stalled: bool
 
     def start(self, _worker: Any) -> None:
         settings = self.office.settings
         redis = connect(settings.redis_url)
-        self.office.doorbell = Doorbell(redis, settings.keys, self._ring)
+        self.office.doorbell = Doorbell(
+            redis, settings.keys, self._ring, lambda: self.office.planner
+        )
         self.office.doorbell.start()
+        self.office.watchdog = Watchdog(
+            connect(settings.redis_url),
+            settings.keys,
+            self.office.doorbell,
+            lambda: self.office.planner,
+            stall_seconds=settings.stall_seconds,
+            end=self._end if self.ends_when_stalled else None,
+        )
+        self.office.watchdog.start()
+
+    def _end(self) -> None:
+        """A graceful shutdown with an exit code that is no success."""
+        from celery.worker import state
+
+        self.office.planner.drain()
+        state.should_stop = EXIT_CODE
 
     def stop(self, _worker: Any) -> None:
+        if self.office.watchdog is not None:
+            self.office.watchdog.stop()
         if self.office.doorbell is not None:
             self.office.doorbell.stop()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.klaviyo.limits import BULK_IMPORT_PROFILES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
@@ -32,6 +34,7 @@ QUOTA_PATIENCE_SECONDS = 3.0
 LEASE = "lease"
 QUOTA = "quota"
 FAULT = "fault"
+DRAINING = "draining"
 
 
 class Returned(Struct, frozen=True):
@@ -53,6 +56,7 @@ class Courier:
 
     Args:
         failures: outages of the lane in a row before this turn.
+        is_draining: asked between two requests; true ends the conversation there.
     """
 
     def __init__(
@@ -64,20 +68,23 @@ class Courier:
         lease: Lease,
         *,
         failures: int,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
         self._quota = quota
         self._telemetry = telemetry
         self._account = lane.account
         self._lane = lane.lane
+        self._notes = lane
         self._lease = lease
         self._failures = failures
+        self._is_draining = is_draining
 
     def deliver(self, batch: Batch) -> Returned:
         """Hold the whole conversation; never raises, so that nothing is left without a word."""
         ledger = Ledger()
         try:
-            snooze = self._converse(batch.converse(ledger))
+            snooze = self._converse(batch.converse(ledger), ledger)
         except Exception:
             # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
             logger.exception("the delivery of a batch to %s failed", batch.endpoint)
@@ -85,14 +92,18 @@ class Courier:
             snooze = Snooze(seconds, FAULT, is_failure=True)
         return Returned(batch, ledger, snooze)
 
-    def _converse(self, conversation: Conversation) -> Snooze | None:
+    def _converse(self, conversation: Conversation, ledger: Ledger) -> Snooze | None:
         request = next(conversation, None)
         is_first = True
         while request is not None:
+            if self._is_draining() and not is_first:
+                return Snooze(0.0, DRAINING)
             wait = None if is_first else self._await_quota(request)
             wait = wait or self._await_lease()
             if wait is not None:
                 return wait
+            if request.endpoint == BULK_IMPORT_PROFILES:
+                ledger.imports.append(self._notes.note_import(time.time()))
             answer = self._send(request)
             if isinstance(answer, Snooze):
                 return answer

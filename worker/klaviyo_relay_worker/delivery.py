@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -27,11 +27,14 @@ from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.judge import UNAUTHORIZED
+from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import JobRecord, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
-from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles
-from klaviyo_relay_worker.plan.batch import Batch, Situation
+from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
+from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
+from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
 
@@ -41,6 +44,9 @@ IN_FLIGHT_MOST = 8
 TURN_SECONDS = 20.0
 # For less than this the planner waits in its place; for more the lane snoozes.
 QUOTA_PATIENCE_SECONDS = 2.0
+# How soon the jobs that may be ours are looked at again.
+STRAY_SECONDS = 2.0
+STRAY_JOB = "stray_job"
 _LOOK_SECONDS = 0.1
 _SETTLE_AGAIN_SECONDS = 0.2
 
@@ -63,6 +69,7 @@ class Delivery:
         accounts: pauses and list names.
         executor: runs conversations.
         is_draining: asked before each plan; true ends the turn after what is in flight.
+        parked_seconds: for so long a command is tried again that Klaviyo fails with.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Delivery:
         executor: Executor,
         *,
         is_draining: Callable[[], bool],
+        parked_seconds: float,
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -89,7 +97,10 @@ class Delivery:
         self._snooze: Snooze | None = None
         self._quota_wait = 0.0
         self._quota_at = 0.0
-        self._failures = lane.state().failures
+        state = lane.state()
+        self._failures = state.failures
+        self._strays = state.imports
+        self._suspicion = Suspicion(lane, state, parked_seconds, is_up=False)
         self._ends_at = time.monotonic() + TURN_SECONDS
 
     def run(self) -> Snooze | None:
@@ -110,6 +121,7 @@ class Delivery:
             if not self._in_flight and not self._wait_in_place():
                 break
             self._settle_returned()
+        self._suspicion.end(self._snooze)
         return self._snooze
 
     def has_more(self) -> bool:
@@ -137,35 +149,94 @@ class Delivery:
         for job_id, record in self._intake.jobs:
             if not self._may_send():
                 return
-            batch = imports.look_at(job_id, record.parts())
+            batch = imports.look_at(self._job(job_id, record))
             if self._has_quota(batch):
                 self._intake.look_sent(job_id)
                 self._send(batch, record, job_id)
 
+    def _job(self, job_id: str, record: JobRecord) -> imports.Job:
+        now = time.time()
+        if now - record.since > imports.LATE_SECONDS:
+            logger.warning(
+                "%s: the import job %s has not ended after %.0f minutes; Klaviyo's import page may"
+                " tell why. %d commands wait for it",
+                self._lane.name,
+                job_id,
+                (now - record.since) / 60,
+                len(record.rows),
+            )
+        return imports.Job(job_id, record.parts(), now - record.since, now)
+
+    def _send_alone(self) -> None:
+        """Commands that go by themselves, so that they can harm no other."""
+        for entry in self._intake.alone():
+            for batch in self._plan([entry], is_idle=True):
+                if not self._may_send() or not self._has_quota(batch):
+                    return
+                self._send_batch(batch)
+
+    def _send_next_of_lineup(self) -> None:
+        if self._in_flight or not self._may_send():
+            return
+        offered = self._suspicion.offer(self._intake.candidates())
+        culprits = self._suspicion.culprits()
+        if culprits:
+            self._send_batch(decided(culprits))
+        elif self._suspicion.outage:
+            self._snooze = self._suspicion.outage
+        else:
+            for batch in self._plan(offered, is_idle=True)[:1]:
+                if self._has_quota(batch):
+                    self._send_batch(batch)
+
+    def _look_for_strays(self) -> None:
+        """Imports of an earlier turn may have become jobs: nothing goes out before they ended."""
+        if self._in_flight or not self._may_send():
+            return
+        until = max(self._strays.values()) + REQUEST_SECONDS_MOST
+        moment = strays.Moment(min(self._strays.values()), until)
+        batch = strays.look_for(moment, self._intake.followed())
+        if time.time() - moment.since > imports.UNFINISHED_SECONDS:
+            self._forget_strays()
+        elif self._has_quota(batch):
+            self._send(batch, None, "")
+
+    def _forget_strays(self) -> None:
+        self._lane.forget_imports(self._strays)
+        self._strays = {}
+
     def _send_batches(self) -> None:
+        if self._strays:
+            self._look_for_strays()
+            return
+        if self._suspicion.is_searching:
+            self._send_next_of_lineup()
+        if self._suspicion.is_searching:
+            return
+        self._send_alone()
         while self._may_send() and self._intake.waiting:
             was_idle = self._in_flight == 0
-            batches = self._plan(is_idle=was_idle)
+            batches = self._plan(self._intake.together(), is_idle=was_idle)
             sent = 0
             for batch in batches:
                 # While something is in flight the next batch grows, until it is full.
                 if not (was_idle or batch.is_full) or not self._has_quota(batch):
                     break
-                self._intake.sent(batch)
-                self._send(batch, None, "")
+                self._send_batch(batch)
                 sent += 1
             if sent == 0:
                 return
 
-    def _plan(self, *, is_idle: bool) -> list[Batch]:
+    def _plan(self, entries: Sequence[Entry], *, is_idle: bool) -> list[Batch]:
         situation = Situation(
             now=time.time(),
             is_idle=is_idle,
             held=self._intake.held(),
             held_from_unsubscribe=self._intake.held_from_unsubscribe(),
             lists=self._accounts.lists(self._lane.account),
+            singly=frozenset(self._intake.singly),
         )
-        found: list[Batch] = self._choose(self._intake.waiting, situation)
+        found: list[Batch] = self._choose(entries, situation)
         return found
 
     def _has_quota(self, batch: Batch) -> bool:
@@ -179,6 +250,10 @@ class Delivery:
             # No use in planning again before: meanwhile the next batch grows.
             self._quota_at = time.monotonic() + min(wait, QUOTA_PATIENCE_SECONDS)
         return wait == 0
+
+    def _send_batch(self, batch: Batch) -> None:
+        self._intake.sent(batch)
+        self._send(batch, None, "")
 
     def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:
         self._in_flight += 1
@@ -206,6 +281,7 @@ class Delivery:
         while back is not None:
             self._in_flight -= 1
             returned, record, job_id = back
+            returned = self._suspicion.judge(returned)
             self._settle_patiently(returned, record, job_id)
             self._note(returned)
             try:
@@ -228,11 +304,25 @@ class Delivery:
         batch, ledger = returned.batch, returned.ledger
         if record is not None:
             ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
-            self._intake.look_returned(job_id, has_ended=ended)
+            self._intake.look_returned(job_id, batch, ledger, has_ended=ended)
+            return
+        if batch.endpoint == limits.GET_IMPORT_JOBS:
+            self._settle_look_for_strays(returned)
             return
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
+        if returned.snooze is None or returned.snooze.is_certain:
+            self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)
         self._intake.returned(batch, ledger)
+
+    def _settle_look_for_strays(self, returned: Returned) -> None:
+        if returned.snooze is not None:
+            return
+        if returned.ledger.strays:
+            detail = f"{returned.ledger.strays} unfinished jobs at Klaviyo may be ours"
+            self._snooze = Snooze(STRAY_SECONDS, STRAY_JOB, detail=detail)
+        else:
+            self._forget_strays()
 
     def _note(self, returned: Returned) -> None:
         """What the answer says of Klaviyo: remember failures, forget them after a success."""

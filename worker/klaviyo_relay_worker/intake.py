@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay_worker.lane import JobRecord, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Following, Parked
-from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
+from klaviyo_relay_worker.plan.lists import until_about_lists
 
 # Two full requests of events, one of profiles: what the next batches are chosen from.
 ENTRIES_MOST = {"events": 2_000, "privacy": 100}
@@ -23,11 +25,14 @@ class Intake:
     Attributes:
         waiting: read and not in flight, in order.
         jobs: import jobs whose next look is due.
+        singly: keys of commands that must go out one by one.
     """
 
     def __init__(self, lane: Lane, lease: Lease) -> None:
         self._lane = lane
         self._lease = lease
+        # Events keep no order among each other.
+        self._keeps_order = not lane.lane.startswith("events")
         self._most = ENTRIES_MOST.get(lane.lane.partition(":")[0], ENTRIES_MOST_ELSE)
         self._cursor = "0-0"
         self._in_flight: set[str] = set()
@@ -35,6 +40,7 @@ class Intake:
         self._parked_unsubscribes = lane.parked_unsubscribes()
         self.waiting: list[Entry] = []
         self.jobs: list[tuple[str, JobRecord]] = []
+        self.singly: set[str] = set()
 
     def fill(self, now: float) -> None:
         """Read on, as far as there is more and room for it."""
@@ -66,6 +72,10 @@ class Intake:
         self.waiting[:0] = fresh
         self.jobs = [(job, record) for job, record in jobs if f"job:{job}" not in self._in_flight]
 
+    def followed(self) -> list[str]:
+        """The import jobs that are followed."""
+        return [key[4:] for key in self._fences if key.startswith("job:")]
+
     def held(self) -> frozenset[str]:
         """Identities that must wait."""
         return frozenset().union(*self._fences.values())
@@ -75,12 +85,41 @@ class Intake:
         fences = (who for key, who in self._fences.items() if key not in self._parked_unsubscribes)
         return frozenset().union(*fences)
 
+    def alone(self) -> list[Entry]:
+        """Waiting commands that go by themselves, each the oldest of its profile, if free to go."""
+        parked = list(takewhile(_is_parked, self.waiting))
+        if not any(entry.is_alone for entry in parked):
+            return []
+        chosen, _ = take_in_order(parked, self.held(), lambda entry: entry.is_alone, len(parked))
+        return chosen
+
+    def together(self) -> list[Entry]:
+        """The other waiting commands, but for those that a lonely one of the same profile holds."""
+        alone = [entry for entry in takewhile(_is_parked, self.waiting) if entry.is_alone]
+        if not alone:
+            return self.waiting
+        names = {name for entry in alone for name in entry.identities if self._keeps_order}
+        keys = {entry.key for entry in alone}
+        return [
+            entry
+            for entry in self.waiting
+            if entry.key not in keys and names.isdisjoint(entry.identities)
+        ]
+
+    def candidates(self) -> list[Entry]:
+        """What may be sent now, one of each profile: in any order, whatever comes of the others."""
+        entries: Sequence[Entry] = self.together()
+        if self._lane.lane.startswith("lists"):
+            entries = until_about_lists(entries) or entries[:1]
+        chosen, _ = take_in_order(entries, self.held(), lambda _: True, ENTRIES_MOST_ELSE)
+        return chosen
+
     def sent(self, batch: Batch) -> None:
         """A batch is in flight now, and its profiles are held."""
         keys = {entry.key for entry in batch.entries}
         self._in_flight |= keys
         self.waiting = [entry for entry in self.waiting if entry.key not in keys]
-        if not self._lane.lane.startswith("events"):
+        if self._keeps_order:
             for entry in batch.entries:
                 self._fences[entry.key] = frozenset(entry.identities)
 
@@ -88,15 +127,19 @@ class Intake:
         """A look at a job is in flight."""
         self._in_flight.add(f"job:{job_id}")
 
-    def look_returned(self, job_id: str, *, has_ended: bool) -> None:
-        """It is back."""
+    def look_returned(self, job_id: str, batch: Batch, ledger: Ledger, *, has_ended: bool) -> None:
+        """It is back; where the job has ended, its profiles are free, but for what was parked."""
         self._in_flight.discard(f"job:{job_id}")
         if has_ended:
             self._fences.pop(f"job:{job_id}", None)
+            for entry in batch.entries:
+                if isinstance(ledger.outcomes.get(entry.key), Parked):
+                    self._fence(f"p:{entry.envelope.id}", entry)
 
     def returned(self, batch: Batch, ledger: Ledger) -> None:
         """A batch is back and settled; commands without an outcome wait again, in their place."""
         again = []
+        self.singly |= ledger.singly
         for entry in batch.entries:
             self._in_flight.discard(entry.key)
             self._fences.pop(entry.key, None)
@@ -112,7 +155,7 @@ class Intake:
         self._put_back(again)
 
     def _fence(self, key: str, entry: Entry) -> None:
-        if not self._lane.lane.startswith("events"):
+        if self._keeps_order:
             self._fences[key] = self._fences.get(key, frozenset()) | frozenset(entry.identities)
 
     def _put_back(self, again: Sequence[Entry]) -> None:
@@ -120,9 +163,13 @@ class Intake:
             self.waiting = sorted([*again, *self.waiting], key=_place)
 
 
+def _is_parked(entry: Entry) -> bool:
+    return entry.key.startswith("p:")
+
+
 def _place(entry: Entry) -> tuple[int, int, int]:
     """Parked ones first, then by place in the stream."""
-    if entry.key.startswith("p:"):
+    if _is_parked(entry):
         return (0, entry.envelope.at, 0)
     milliseconds, _, number = entry.key.partition("-")
     return (1, int(milliseconds), int(number))

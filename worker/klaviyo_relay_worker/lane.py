@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 from redis import Redis
 
 from klaviyo_relay.commands import Unsubscribe
@@ -32,7 +33,7 @@ class ParkedRecord(Struct, frozen=True, omit_defaults=True):
         reason: why it waits.
         attempts: how many Klaviyo has refused.
         since: when it was parked first, in seconds since 1970.
-        is_redriven: as in `Entry`.
+        is_redriven, is_alone: as in `Entry`.
     """
 
     envelope: Received
@@ -40,6 +41,7 @@ class ParkedRecord(Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     since: float = 0.0
     is_redriven: bool = False
+    is_alone: bool = False
 
 
 class JobRow(Struct, frozen=True, array_like=True):
@@ -80,17 +82,33 @@ class LaneState(Struct, frozen=True):
         reason: of the wait.
         failures: outages in a row.
         is_paused: by a person.
+        server_errors: turns in a row that ended with a server error of Klaviyo's.
+        failing: commands in the batch that failed so last.
+        failing_since: when the first of these turns ended, in seconds since 1970.
+        imports: imports that were sent and never settled: name of the note -> when.
     """
 
     until: float = 0.0
     reason: str = ""
     failures: int = 0
     is_paused: bool = False
+    server_errors: int = 0
+    failing: int = 0
+    failing_since: float = 0.0
+    imports: dict[str, float] = field(default_factory=dict)
 
 
+_IMPORT_NOTE = "import:"
 # A full Redis refuses a plain HSET.
 _NOTE = """#!lua flags=allow-oom
 return redis.call('HSET', KEYS[1], 'until', ARGV[1], 'reason', ARGV[2], 'failures', ARGV[3])
+"""
+_SET = """#!lua flags=allow-oom
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+_SUSPECT = """#!lua flags=allow-oom
+redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
+return redis.call('HSET', KEYS[1], 'server_errors', ARGV[1], 'failing', ARGV[2])
 """
 _encode = msgspec.json.Encoder().encode
 _decode_parked = msgspec.json.Decoder(ParkedRecord).decode
@@ -107,6 +125,8 @@ class Lane:
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
         self._note: Any = redis.register_script(_NOTE)
+        self._set: Any = redis.register_script(_SET)
+        self._suspect: Any = redis.register_script(_SUSPECT)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
     @property
@@ -158,6 +178,7 @@ class Lane:
                     record.attempts,
                     record.is_redriven,
                     record.since,
+                    record.is_alone,
                 )
                 parked.append(found)
         return parked, jobs
@@ -200,6 +221,14 @@ class Lane:
             reason=stored.get(b"reason", b"").decode(),
             failures=int(stored.get(b"failures", 0)),
             is_paused=b"paused" in stored,
+            server_errors=int(stored.get(b"server_errors", 0)),
+            failing=int(stored.get(b"failing", 0)),
+            failing_since=float(stored.get(b"failing_since", 0)),
+            imports={
+                name.decode(): float(when)
+                for name, when in stored.items()
+                if name.startswith(_IMPORT_NOTE.encode())
+            },
         )
 
     def snooze(self, until: float, reason: str, failures: int) -> None:
@@ -209,6 +238,28 @@ class Lane:
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""
         self._redis.hdel(self.keys.state, "until", "reason", "failures")
+
+    def note_server_error(self, errors: int, failing: int, now: float) -> None:
+        """A turn ended with a server error: the next one may have to look for a culprit."""
+        self._suspect(keys=[self.keys.state], args=[errors, failing, f"{now:.3f}"])
+
+    def forget_server_errors(self) -> None:
+        """The lane got a proper answer."""
+        self._redis.hdel(self.keys.state, "server_errors", "failing", "failing_since")
+
+    def note_import(self, now: float) -> str:
+        """An import job is about to be asked for; returns the name of the note.
+
+        The note outlives this process: if it is found later, nobody knows whether Klaviyo took it.
+        """
+        name = _IMPORT_NOTE + uuid4().hex
+        self._set(keys=[self.keys.state], args=[name, f"{now:.3f}"])
+        return name
+
+    def forget_imports(self, names: Iterable[str]) -> None:
+        """It is known what became of these imports."""
+        if names := list(names):
+            self._redis.hdel(self.keys.state, *names)
 
     def settle(
         self, lease: Lease, entries: Sequence[Entry], outcomes: Mapping[str, Outcome], now: float
@@ -286,11 +337,13 @@ def _operations(lane: str, settled: list[tuple[Entry, Outcome]], now: float) -> 
             case Dead(failure):
                 letter = dead_letters.letter(lane, entry.envelope, failure, entry.attempts + 1, now)
                 arguments += ["dead", entry.key, entry.envelope.id, letter, entry.size]
-            case Parked(until, reason, failure):
+            case Parked(until, reason, failure, is_alone):
                 attempts = entry.attempts + (failure is not None)
                 since = entry.parked_at or now
                 record = _encode(
-                    ParkedRecord(entry.envelope, reason, attempts, since, entry.is_redriven)
+                    ParkedRecord(
+                        entry.envelope, reason, attempts, since, entry.is_redriven, is_alone
+                    )
                 )
                 arguments += ["parked", entry.key, entry.envelope.id, record]
                 arguments += [int(until * 1000), entry.size]

@@ -56,11 +56,13 @@ class Parked(Struct, frozen=True):
         until: seconds since 1970.
         reason: a word for people and counters.
         failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
+        is_alone: when its time has come it goes by itself, so that it can harm no other.
     """
 
     until: float
     reason: str
     failure: Failure | None = None
+    is_alone: bool = False
 
 
 class Dead(Struct, frozen=True):
@@ -98,6 +100,11 @@ class Snooze(Struct, frozen=True):
     is_failure: bool = False
     detail: str = ""
     status: int = 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the request surely had no effect: Klaviyo said so, or it was never sent."""
+        return 300 <= self.status < 500 or not self.is_failure
 
 
 def failures_of(status: int, document: Any) -> list[Failure]:

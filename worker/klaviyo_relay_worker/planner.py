@@ -33,6 +33,9 @@ class Planner:
         redis: client for lanes, leases and quotas.
         settings: the worker's.
         telemetry: told of every request.
+
+    Attributes:
+        leases: all that this process holds.
     """
 
     def __init__(
@@ -41,9 +44,10 @@ class Planner:
         self._redis = redis
         self._keys = settings.keys
         self._telemetry = telemetry or Telemetry()
-        self._leases = Leases(redis)
+        self.leases = Leases(redis)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
         self._draining = threading.Event()
+        self._parked_seconds = settings.parked_seconds
         self.accounts = Accounts(redis, self._keys, settings)
 
     def drain(self) -> None:
@@ -60,7 +64,7 @@ class Planner:
         client = self._admit(lane)
         if client is None:
             return False
-        lease = self._leases.take(lane.keys.lease)
+        lease = self.leases.take(lane.keys.lease)
         if lease is None:
             return False
         try:
@@ -72,9 +76,13 @@ class Planner:
             logger.warning("Redis is away in the middle of a delivery of %s: %s", lane.name, error)
             return False
         finally:
-            self._leases.release(lease)
+            self.leases.release(lease)
         # Asked after the release: what came in before it was not rung for by its own doorbell.
         return not self._draining.is_set() and delivery.has_more()
+
+    def may_deliver(self, account: str, lane_name: str) -> bool:
+        """Whether a delivery of the lane would begin, were there work and a lease for it."""
+        return self._admit(Lane(self._redis, self._keys, account, lane_name)) is not None
 
     def _admit(self, lane: Lane) -> KlaviyoClient | None:
         """The account's client, if the lane may deliver now."""
@@ -95,9 +103,16 @@ class Planner:
             lane,
             lease,
             failures=failures,
+            is_draining=self._draining.is_set,
         )
         delivery = Delivery(
-            lane, lease, courier, self.accounts, self._executor, is_draining=self._draining.is_set
+            lane,
+            lease,
+            courier,
+            self.accounts,
+            self._executor,
+            is_draining=self._draining.is_set,
+            parked_seconds=self._parked_seconds,
         )
         snooze = delivery.run()
         if snooze is not None:

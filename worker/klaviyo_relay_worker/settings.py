@@ -28,8 +28,10 @@ DEFAULT_API_REVISION = "2026-07-15"
 API_KEY = "KLAVIYO_API_KEY"
 _REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# A lease is renewed every second and lasts ten: a request must end before it does.
-REQUEST_SECONDS_LEAST, REQUEST_SECONDS_MOST = 0.5, 8.5
+# A lease is renewed every second and lasts nine: a request must end before it does.
+REQUEST_SECONDS_LEAST, REQUEST_SECONDS_MOST = 0.5, 7.5
+# The doorbell mends most things by itself within seconds, and must have had the time to.
+STALL_SECONDS_LEAST = 10.0
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -44,7 +46,11 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         api_url: Defaults to https://a.klaviyo.com.
         api_revision: Defaults to 2026-07-15.
         concurrency: threads of the worker, each delivering one lane. Defaults to 16.
-        request_seconds: total deadline of one request to Klaviyo, at most 8.5. Defaults to 8.
+        request_seconds: total deadline of one request to Klaviyo, at most 7.5. Defaults to 7.
+        parked_seconds: for so long a command is tried again that Klaviyo fails with; then it
+            becomes a dead letter. Defaults to three days.
+        stall_seconds: a worker that could deliver and has not for so long ends with exit code 70.
+            Defaults to 60.
         lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
     """
 
@@ -55,7 +61,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     api_url: str = DEFAULT_API_URL
     api_revision: str = DEFAULT_API_REVISION
     concurrency: int = 16
-    request_seconds: float = 8.0
+    request_seconds: float = 7.0
+    parked_seconds: float = 259_200.0
+    stall_seconds: float = 60.0
     lane_max_bytes: int = 1_000_000_000
 
     @classmethod
@@ -129,6 +137,13 @@ def _request_seconds(name: str, text: str, faults: list[str]) -> float:
     return seconds
 
 
+def _stall_seconds(name: str, text: str, faults: list[str]) -> float:
+    seconds = number(name, text, faults)
+    if seconds < STALL_SECONDS_LEAST:
+        faults.append(f"{PREFIX}{name.upper()} must be at least {STALL_SECONDS_LEAST}")
+    return seconds
+
+
 def _broker_url(name: str, text: str, faults: list[str]) -> str:
     if not urlsplit(text).scheme:
         faults.append(f"{PREFIX}{name.upper()} must be a URL such as {DEFAULT_REDIS_URL}")
@@ -143,5 +158,7 @@ _VARIABLES: dict[str, Any] = {
     "api_revision": ("KLAVIYO_API_REVISION", _api_revision),
     "concurrency": (f"{PREFIX}CONCURRENCY", integer),
     "request_seconds": (f"{PREFIX}REQUEST_SECONDS", _request_seconds),
+    "parked_seconds": (f"{PREFIX}PARKED_SECONDS", number),
+    "stall_seconds": (f"{PREFIX}STALL_SECONDS", _stall_seconds),
     "lane_max_bytes": (f"{PREFIX}LANE_MAX_BYTES", integer),
 }

@@ -184,18 +184,55 @@ POINTER = (
 )
 
 
+def settled(talk, entries, klaviyo):
+    """Batch after batch until all have an outcome; the outcomes and the requests."""
+    outcomes, requests, singly = {}, [], set()
+    while len(outcomes) < len(entries):
+        left = [entry for entry in entries if entry.key not in outcomes]
+        situation = Situation(now=0.0, is_idle=False, singly=frozenset(singly))
+        for batch in events.choose(left, situation):
+            ledger, sent = talk.converse(batch, klaviyo)
+            outcomes |= ledger.outcomes
+            singly |= ledger.singly
+            requests += sent
+    return list(outcomes.values()), requests
+
+
 def test_a_bulk_refused_for_a_unique_id_seen_before_is_settled_by_singles(talk, tracks):
     def klaviyo(request) -> Answer:
-        if request.endpoint == limits.CREATE_EVENT:
-            return talk.answer(202)
         if request.items == 6:
             return talk.refusal(POINTER.format(1), POINTER.format(4), detail="Duplicate unique_id.")
         return talk.answer(202)
 
-    [batch] = planned(talk, talk.entries(*tracks(6)))
-    ledger, requests = talk.converse(batch, klaviyo)
-    assert list(ledger.outcomes.values()) == [Delivered()] * 6
+    outcomes, requests = settled(talk, talk.entries(*tracks(6)), klaviyo)
+    assert outcomes == [Delivered()] * 6
     assert [request.items for request in requests] == [6, 4, 1, 1]
+
+
+@pytest.mark.parametrize("detail", ["Duplicate unique_id.", "No."], ids=["said", "not said"])
+def test_a_whole_batch_that_klaviyo_has_already_is_not_taken_apart(talk, tracks, detail):
+    def klaviyo(request) -> Answer:
+        if request.endpoint == limits.CREATE_EVENT:
+            return talk.answer(202)
+        return talk.refusal("/data", detail=detail)
+
+    outcomes, requests = settled(talk, talk.entries(*tracks(500)), klaviyo)
+    assert outcomes == [Delivered()] * 500
+    bulk = [request for request in requests if request.endpoint == limits.BULK_CREATE_EVENTS]
+    assert len(bulk) <= 1 + 2 * 9
+    assert len(requests) - len(bulk) == 500
+
+
+def test_a_bad_event_without_a_pointer_is_dead_in_the_single_endpoints_words(talk, tracks):
+    def klaviyo(request) -> Answer:
+        if b"p3@" not in request.body:
+            return talk.answer(202)
+        is_single = request.endpoint == limits.CREATE_EVENT
+        return talk.refusal("/data", detail="precisely" if is_single else "something")
+
+    outcomes, _ = settled(talk, talk.entries(*tracks(8)), klaviyo)
+    [dead] = [found for found in outcomes if isinstance(found, Dead)]
+    assert dead.failure.detail == "precisely"
 
 
 def test_bodies_are_compact_json(talk, tracks):

@@ -6,9 +6,14 @@ import pytest
 
 from klaviyo_relay import AddToList, Identify
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.outcome import Dead, Delivered, Following
+from klaviyo_relay_worker.outcome import Dead, Delivered, Following, Parked
 from klaviyo_relay_worker.plan.batch import Ledger
-from klaviyo_relay_worker.plan.imports import look_at
+from klaviyo_relay_worker.plan.imports import (
+    UNFINISHED_SECONDS,
+    UNKNOWN_SECONDS,
+    Job,
+    look_at,
+)
 
 
 def rows_of(talk, *people):
@@ -33,7 +38,7 @@ def error(pointer=None, payload=None):
 def looked(talk, rows, job_document, *pages):
     """The outcome's kind of each entry, row by row, and the requests."""
     answers = iter([talk.answer(200, job_document), *(talk.answer(200, page) for page in pages)])
-    ledger, requests = talk.converse(look_at("JOB", rows), lambda _: next(answers))
+    ledger, requests = talk.converse(look_at(Job("JOB", rows)), lambda _: next(answers))
     return [[type(ledger.outcomes[entry.key]) for entry in row] for row in rows], requests, ledger
 
 
@@ -76,11 +81,13 @@ def test_an_email_in_capitals_is_told_by_the_payload(talk):
     assert kinds == [[Dead], [Delivered]]
 
 
-def test_all_commands_of_a_coalesced_row_share_its_fate(talk):
+def test_the_commands_of_a_coalesced_row_that_failed_go_by_themselves(talk):
     rows = rows_of(talk, [person("a"), person("a")], [person("b"), person("b")])
     page = {"data": [error("/data/attributes/profiles/data/0")]}
-    kinds, _, _ = looked(talk, rows, job(failed=1), page)
-    assert kinds == [[Dead, Dead], [Delivered, Delivered]]
+    kinds, _, ledger = looked(talk, rows, job(failed=1), page)
+    assert kinds == [[Parked, Parked], [Delivered, Delivered]]
+    outcomes = [ledger.outcomes[entry.key] for entry in rows[0]]
+    assert all(found.is_alone and found.failure.detail == "is wrong" for found in outcomes)
 
 
 def test_errors_are_read_page_by_page(talk):
@@ -97,7 +104,7 @@ def test_a_look_that_breaks_off_says_nothing_of_any_row(talk):
     # An outage between the job and its errors ends the conversation from outside.
     rows = rows_of(talk, [person("a")], [person("b")])
     ledger = Ledger()
-    conversation = look_at("JOB", rows).converse(ledger)
+    conversation = look_at(Job("JOB", rows)).converse(ledger)
     next(conversation)
     conversation.send(talk.answer(200, job(failed=1)))
     conversation.close()
@@ -110,12 +117,36 @@ def test_a_cancelled_job_refuses_its_rows(talk):
     assert [found.failure.code for found in ledger.outcomes.values()] == ["cancelled"]
 
 
+def answered_late(talk, rows, answer, age):
+    ledger, _ = talk.converse(look_at(Job("JOB", rows, age=age)), lambda _: answer)
+    return list(ledger.outcomes.values())
+
+
 def test_a_forgotten_job_is_said_for_each_row(talk):
     rows = rows_of(talk, [person("a")], [person("b")])
-    ledger, _ = talk.converse(
-        look_at("JOB", rows), lambda _: talk.refusal("/data", status=404, detail="no such job")
-    )
-    assert [found.failure.status for found in ledger.outcomes.values()] == [404, 404]
+    unknown = talk.refusal("/data", status=404, detail="no such job")
+    found = answered_late(talk, rows, unknown, UNKNOWN_SECONDS + 1)
+    assert [one.failure.status for one in found] == [404, 404]
+
+
+def test_a_job_that_is_not_found_a_moment_after_it_was_made_is_followed_on(talk):
+    rows = rows_of(talk, [person("a")])
+    unknown = talk.refusal("/data", status=404, detail="no such job")
+    assert answered_late(talk, rows, unknown, 5.0) == [Following("JOB", 0)]
+
+
+@pytest.mark.parametrize("status", ["queued", "processing"])
+def test_a_job_that_never_ends_becomes_dead_letters_after_a_day(talk, status):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    answer = talk.answer(200, job(status))
+    assert answered_late(talk, rows, answer, UNFINISHED_SECONDS - 1)[0] == Following("JOB", 0)
+    found = answered_late(talk, rows, answer, UNFINISHED_SECONDS + 1)
+    assert [one.failure.code for one in found] == ["unfinished_job"] * 2
+
+
+def test_a_job_that_ends_late_is_settled_by_its_rows_all_the_same(talk):
+    rows = rows_of(talk, [person("a")])
+    assert answered_late(talk, rows, talk.answer(200, job()), 1e6) == [Delivered()]
 
 
 def test_rows_of_list_commands_are_told_by_external_id(talk):

@@ -8,7 +8,7 @@ import pytest
 
 from klaviyo_relay import AddToList, CreateList, DeleteList, RemoveFromList, RenameList
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.outcome import Dead, Delivered, Following, Parked
+from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Following, Parked
 from klaviyo_relay_worker.plan import lists
 from klaviyo_relay_worker.plan.batch import Situation
 
@@ -72,10 +72,27 @@ def test_only_what_has_the_same_target_goes_together(talk, other):
     assert list(batch.entries) == [entries[0], entries[2]]
 
 
-def test_an_addition_and_a_later_removal_of_a_person_keep_their_order(talk):
-    entries = talk.entries(add("a"), RemoveFromList(list_id="AAAAAA", email="a@x.io"), add("a"))
+def test_only_the_last_word_on_a_membership_is_sent(talk):
+    remove = RemoveFromList(list_id="AAAAAA", email="a@x.io")
+    entries = talk.entries(add("a"), remove, add("b"), add("a", "BBBBBB"), add("a"))
+    [batch] = planned(talk, entries)
+    ledger, requests = talk.converse(batch, Lists(talk))
+    assert requests == []
+    assert ledger.outcomes == dict.fromkeys([e.key for e in entries[:2]], Dropped("superseded"))
+
+
+def test_words_on_a_membership_keep_their_order_where_they_may_mean_two_people(talk):
+    both = RemoveFromList(list_id="AAAAAA", email="a@x.io", external_id="e")
+    entries = talk.entries(add("a"), both, AddToList(list_id="AAAAAA", external_id="e"))
     [batch] = planned(talk, entries)
     assert list(batch.entries) == entries[:1]
+
+
+def test_a_word_on_a_membership_before_one_about_the_list_is_not_superseded_by_one_after(talk):
+    entries = talk.entries(add("a"), CreateList(list_name="N"), add("a"))
+    [batch] = planned(talk, entries)
+    assert list(batch.entries) == entries[:1]
+    assert batch.endpoint == limits.BULK_IMPORT_PROFILES
 
 
 ABOUT = [

@@ -32,6 +32,7 @@ CREATE_EVENT = "POST /api/events"
 BULK_CREATE_EVENTS = "POST /api/event-bulk-create-jobs"
 IMPORT_PROFILE = "POST /api/profile-import"
 BULK_IMPORT_PROFILES = "POST /api/profile-bulk-import-jobs"
+GET_IMPORT_JOBS = "GET /api/profile-bulk-import-jobs"
 GET_IMPORT_JOB = "GET /api/profile-bulk-import-jobs/{id}"
 GET_IMPORT_ERRORS = "GET /api/profile-bulk-import-jobs/{id}/import-errors"
 GET_PROFILES = "GET /api/profiles"
@@ -53,6 +54,7 @@ RATE_LIMITS: dict[str, RateLimit] = {
     BULK_CREATE_EVENTS: M,
     IMPORT_PROFILE: L,
     BULK_IMPORT_PROFILES: M,
+    GET_IMPORT_JOBS: M,
     GET_IMPORT_JOB: M,
     GET_IMPORT_ERRORS: M,
     GET_PROFILES: L,

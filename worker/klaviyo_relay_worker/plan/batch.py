@@ -29,6 +29,7 @@ class Entry(Struct, frozen=True, gc=False):
         attempts: how many Klaviyo has refused.
         is_redriven: a person has sent it back from the dead letters.
         parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
+        is_alone: it must be sent by itself (see `Parked`).
     """
 
     key: str
@@ -37,6 +38,7 @@ class Entry(Struct, frozen=True, gc=False):
     attempts: int = 0
     is_redriven: bool = False
     parked_at: float = 0.0
+    is_alone: bool = False
 
     @property
     def command(self) -> Command:
@@ -72,10 +74,18 @@ class Ledger(Struct):
     Attributes:
         outcomes: entry's key -> outcome.
         lists: list name -> id, or None where Klaviyo has no such list any more.
+        singly: keys of commands that must go out one by one next time.
+        has_repeats: Klaviyo refuses requests because it has some of their events already.
+        imports: names of the notes about import jobs that were asked for (see `Lane.note_import`).
+        strays: unfinished import jobs that may be ours.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     lists: dict[str, str | None] = field(default_factory=dict)
+    singly: set[str] = field(default_factory=set)
+    has_repeats: bool = False
+    imports: list[str] = field(default_factory=list)
+    strays: int = 0
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""
@@ -99,13 +109,24 @@ class Batch(Struct, frozen=True):
         endpoint: of its first request; its quota is reserved before the batch is sent.
         entries: all commands in it.
         converse: starts the conversation.
-        is_full: no more would fit in.
+        is_full: no more would fit in, so it need not wait to grow.
     """
 
     endpoint: str
     entries: Sequence[Entry]
     converse: Callable[[Ledger], Conversation]
     is_full: bool = False
+
+
+def decided(verdicts: Sequence[tuple[Entry, Outcome]]) -> Batch:
+    """A batch that needs no request: what becomes of its commands is known already."""
+
+    def converse(ledger: Ledger) -> Conversation:
+        for entry, outcome in verdicts:
+            ledger.settle((entry,), outcome)
+        yield from ()
+
+    return Batch("", [entry for entry, _ in verdicts], converse, is_full=True)
 
 
 class Situation(Struct, frozen=True):
@@ -118,6 +139,7 @@ class Situation(Struct, frozen=True):
         held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
+        singly: keys of commands that must go out one by one.
     """
 
     now: float
@@ -125,6 +147,7 @@ class Situation(Struct, frozen=True):
     held: frozenset[str] = frozenset()
     held_from_unsubscribe: frozenset[str] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
+    singly: frozenset[str] = frozenset()
 
 
 _PREFIXES = (

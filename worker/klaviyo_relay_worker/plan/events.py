@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -30,6 +31,8 @@ from klaviyo_relay_worker.plan.ladder import Bulk
 BULK_MOST = 1_000
 # Up to this many go singly and at the same time: the fastest and most precise answer.
 SINGLES_MOST = 4
+# Of those that must go singly so many are planned at once.
+_SINGLY_MOST = 50
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,14 +40,21 @@ _encode = msgspec.json.Encoder().encode
 def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     """Singles if the lane is idle and holds a few, otherwise one bulk batch of the oldest."""
     if situation.is_idle and len(entries) <= SINGLES_MOST:
-        return [
-            Batch(limits.CREATE_EVENT, (entry,), partial(_deliver_single, Part.of(entry)))
-            for entry in entries
-        ]
+        return [_single(entry) for entry in entries]
+    if situation.singly:
+        singly = [entry for entry in entries if entry.key in situation.singly]
+        if singly:
+            return [_single(entry) for entry in singly[:_SINGLY_MOST]]
     chosen, is_full = _take(entries)
     if not chosen:
         return []
     return [Batch(limits.BULK_CREATE_EVENTS, chosen, partial(_deliver_bulk, chosen), is_full)]
+
+
+def _single(entry: Entry) -> Batch:
+    """Never waits for a batch to grow."""
+    deliver = partial(_deliver_single, Part.of(entry))
+    return Batch(limits.CREATE_EVENT, (entry,), deliver, is_full=True)
 
 
 def _take(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
@@ -197,13 +207,36 @@ def _accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
 def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
     """The last word on an event.
 
-    A bulk request is refused for a unique_id that Klaviyo has seen before, which is what a resend
-    after a lost answer looks like; the single endpoint keeps the first one and answers 202.
+    A bulk request may be refused for a unique_id that Klaviyo has seen before, which is what a
+    resend after a lost answer looks like (docs and OpenAPI of 2026-07-15 disagree). The single
+    endpoint keeps the first one and answers 202. One refused event may be one of a thousand, so
+    it goes out singly beside others, not within this conversation.
     """
-    if "unique_id" in failure.pointer or "unique_id" in failure.detail:
-        yield from _deliver_single(part, ledger)
-    else:
-        ledger.refuse(part.entries, failure)
+    if _is_repeat(failure):
+        ledger.singly.update(entry.key for entry in part.entries)
+        return
+    if not failure.pointer or not _NAMES_ITEM.match(failure.pointer):
+        # Klaviyo did not say what is wrong, so it may be a repeat all the same.
+        answer = yield single_request(part)
+        if answer.is_accepted:
+            ledger.settle(part.entries, Delivered())
+            ledger.has_repeats = True
+            return
+        failure = failures_of(answer.status, answer.document())[0]
+    ledger.refuse(part.entries, failure)
 
 
-_BULK = Bulk(bulk_request, _accept, _judge_alone)
+def _recognise_repeats(parts: Sequence[Part], failures: Sequence[Failure], ledger: Ledger) -> bool:
+    """Whether a request was refused for repeats, so that all its events had better go singly."""
+    if len(parts) == 1 or not (ledger.has_repeats or any(map(_is_repeat, failures))):
+        return False
+    ledger.singly.update(entry.key for part in parts for entry in part.entries)
+    return True
+
+
+def _is_repeat(failure: Failure) -> bool:
+    return "unique_id" in failure.pointer or "unique_id" in failure.detail
+
+
+_NAMES_ITEM = re.compile(r"^/data/attributes/[^/]+/data/\d+/.")
+_BULK = Bulk(bulk_request, _accept, _judge_alone, _recognise_repeats)

@@ -8,22 +8,54 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
-from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, Following, failures_of
+from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, Following, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
 
 _ROW = re.compile(r"/data/(?:attributes/profiles/data/)?(\d+)(?:/|$)")
-_FINISHED = ("complete", "cancelled")
+# A job that was made a moment ago may not be found yet; later on Klaviyo has forgotten it.
+UNKNOWN_SECONDS = 600.0
+# From this age on a job is reported, and from that on it holds its profiles no longer. Klaviyo says
+# nothing of how long a job may take; a large one takes minutes.
+LATE_SECONDS, UNFINISHED_SECONDS = 3600.0, 86_400.0
+UNFINISHED = Failure(
+    code="unfinished_job",
+    title="The import job has not ended within a day",
+    detail="redrive it: an upsert, harmless",
+)
+ROW_REFUSED = "row_refused"
 
 
 Rows = Sequence[Sequence[Entry]]
 
 
-def look_at(job_id: str, rows: Rows) -> Batch:
+class Job(Struct, frozen=True):
+    """An import job that is looked at.
+
+    Attributes:
+        id: Klaviyo's.
+        rows: the commands of each row.
+        age: seconds since Klaviyo took it.
+        now: seconds since 1970.
+    """
+
+    id: str
+    rows: Rows
+    age: float = 0.0
+    now: float = 0.0
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All its commands."""
+        return [entry for row in self.rows for entry in row]
+
+
+def look_at(job: Job) -> Batch:
     """One look at a job; its rows are settled once it has ended."""
-    entries = [entry for row in rows for entry in row]
-    return Batch(limits.GET_IMPORT_JOB, entries, partial(_look, job_id, entries, rows))
+    return Batch(limits.GET_IMPORT_JOB, job.entries, partial(_look, job))
 
 
 def job_request(job_id: str) -> Request:
@@ -32,36 +64,53 @@ def job_request(job_id: str) -> Request:
     return Request(endpoint=limits.GET_IMPORT_JOB, path=path)
 
 
-def _look(job_id: str, entries: Sequence[Entry], rows: Rows, ledger: Ledger) -> Conversation:
-    answer = yield job_request(job_id)
-    if not answer.is_accepted:
-        # The job is forgotten (Klaviyo keeps it 7 days) or was never there: say it for each row.
-        ledger.refuse(entries, failures_of(answer.status, answer.document())[0])
-        return
-    attributes: dict[str, Any] = answer.document()["data"]["attributes"]
-    if attributes["status"] not in _FINISHED:
-        for at, row in enumerate(rows):
-            ledger.settle(row, Following(job_id, at))
-        return
-    if attributes["status"] == "cancelled":
-        ledger.refuse(entries, Failure(code="cancelled", title="Klaviyo cancelled the import job"))
-        return
+def _look(job: Job, ledger: Ledger) -> Conversation:
+    answer = yield job_request(job.id)
+    attributes: dict[str, Any] = {}
+    if answer.is_accepted:
+        attributes = answer.document()["data"]["attributes"]
+    if attributes.get("status") == "complete":
+        yield from _settle_complete(job, attributes, ledger)
+    elif attributes.get("status") == "cancelled":
+        failure = Failure(code="cancelled", title="Klaviyo cancelled the import job")
+        ledger.refuse(job.entries, failure)
+    elif not answer.is_accepted and job.age > UNKNOWN_SECONDS:
+        # Klaviyo forgets jobs after 7 days, or never knew it: say it for each row.
+        ledger.refuse(job.entries, failures_of(answer.status, answer.document())[0])
+    elif job.age > UNFINISHED_SECONDS:
+        ledger.refuse(job.entries, UNFINISHED)
+    else:
+        for at, row in enumerate(job.rows):
+            ledger.settle(row, Following(job.id, at))
+
+
+def _settle_complete(job: Job, attributes: dict[str, Any], ledger: Ledger) -> Conversation:
     judged = Ledger()
-    judged.settle(entries, Delivered())
+    judged.settle(job.entries, Delivered())
     if attributes.get("failed_count"):
-        yield from _blame(job_id, rows, judged)
-        _suspect_all(int(attributes["failed_count"]), rows, judged)
+        yield from _blame(job, judged)
+        _suspect_all(int(attributes["failed_count"]), job.rows, judged)
+    _take_apart(job, judged)
     # Only now: an outage between two pages of errors must not deliver what has failed.
     ledger.outcomes.update(judged.outcomes)
 
 
-def _blame(job_id: str, rows: Rows, ledger: Ledger) -> Conversation:
-    path: str | None = f"/api/profile-bulk-import-jobs/{job_id}/import-errors?page%5Bsize%5D=100"
+def _take_apart(job: Job, ledger: Ledger) -> None:
+    """Of several commands that were one failed row, each is sent by itself: most may be good."""
+    for row in job.rows:
+        outcome = ledger.outcomes[row[0].key]
+        if len(row) > 1 and isinstance(outcome, Dead):
+            failure = outcome.failure
+            ledger.settle(row, Parked(job.now, ROW_REFUSED, failure, is_alone=True))
+
+
+def _blame(job: Job, ledger: Ledger) -> Conversation:
+    path: str | None = f"/api/profile-bulk-import-jobs/{job.id}/import-errors?page%5Bsize%5D=100"
     while path:
         answer = yield Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
         document = answer.document()
         for error in document.get("data", ()) if answer.is_accepted else ():
-            _blame_row(error.get("attributes") or {}, rows, ledger)
+            _blame_row(error.get("attributes") or {}, job.rows, ledger)
         url = urlsplit((document.get("links") or {}).get("next") or "")
         path = f"{url.path}?{url.query}" if url.path else None
 

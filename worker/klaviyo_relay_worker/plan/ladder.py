@@ -29,6 +29,8 @@ class Bulk:
         build: the request for some parts.
         accept: writes down what an accepted request means.
         last_word: judges one part that Klaviyo has singled out.
+        recognise: says whether it knows why a request was refused as a whole, and has dealt with
+            it; then it is not taken apart.
     """
 
     def __init__(
@@ -36,19 +38,23 @@ class Bulk:
         build: Callable[[Sequence[Part]], Request],
         accept: Callable[[Answer, Sequence[Part], Ledger], None],
         last_word: Callable[[Part, Failure, Ledger], Conversation],
+        recognise: Callable[[Sequence[Part], Sequence[Failure], Ledger], bool] | None = None,
     ) -> None:
         self._build = build
         self._accept = accept
         self._last_word = last_word
+        self._recognise = recognise
 
     def deliver(self, parts: Sequence[Part], ledger: Ledger) -> Conversation:
-        """Send the parts; every one of them has an outcome in the end."""
+        """Send the parts; each has an outcome in the end, or is to be sent again singly."""
         answer = yield self._build(parts)
         if answer.is_accepted:
             self._accept(answer, parts, ledger)
             return
         failures = failures_of(answer.status, answer.document())
         blamed = blamed_items(failures, len(parts))
+        if not blamed and self._recognise and self._recognise(parts, failures, ledger):
+            return
         if blamed:
             yield from self._without(blamed, parts, ledger)
         elif any(_is_shared(failure) for failure in failures):

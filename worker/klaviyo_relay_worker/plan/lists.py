@@ -21,7 +21,7 @@ from klaviyo_relay.commands import (
 )
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Failure, Parked, failures_of
+from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import (
     Batch,
     Conversation,
@@ -29,6 +29,7 @@ from klaviyo_relay_worker.plan.batch import (
     Ledger,
     Part,
     Situation,
+    decided,
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
@@ -42,6 +43,7 @@ REMOVE_MOST = 1_000
 NAME_SETTLES_SECONDS = 10 * 60
 NAME_AGAIN_SECONDS = 5.0
 UNKNOWN_LIST = "unknown_list"
+SUPERSEDED = "superseded"
 _ABOUT_LISTS = (CreateList, RenameList, DeleteList)
 _IDENTIFIERS = ("email", "phone_number", "external_id")
 
@@ -53,10 +55,13 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
 
     A command about a list itself goes alone: what follows may depend on it.
     """
-    before = _until_about_lists(entries)
+    before = until_about_lists(entries)
     if not before:
         first = entries[0] if entries and situation.is_idle else None
         return [_about_list(first, situation)] if first else []
+    overtaken = superseded_memberships(before)
+    if overtaken:
+        return [decided([(entry, Dropped(SUPERSEDED)) for entry in overtaken])]
     leading = next((e for e in before if situation.held.isdisjoint(e.identities)), None)
     if leading is None:
         return []
@@ -68,11 +73,29 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
 
 
-def _until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:
+def until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The commands before the first one about a list itself, on which later ones may depend."""
     for at, entry in enumerate(entries):
         if isinstance(entry.command, _ABOUT_LISTS):
             return entries[:at]
     return entries
+
+
+def superseded_memberships(entries: Sequence[Entry]) -> list[Entry]:
+    """Commands that a later one about the same person and list makes needless, sent or not.
+
+    Only for the very same identifiers: by others a later command might mean somebody else.
+    """
+    last: set[tuple[str | None, ...]] = set()
+    found = []
+    for entry in reversed(entries):
+        command: Any = entry.command
+        who = (getattr(command, name, None) for name in _IDENTIFIERS)
+        membership = (command.list_id, command.list_name, *who)
+        if membership in last and not entry.is_alone:
+            found.append(entry)
+        last.add(membership)
+    return found[::-1]
 
 
 def _same_target(command: Any) -> Any:

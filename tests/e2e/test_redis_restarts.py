@@ -1,0 +1,157 @@
+"""Redis killed, restarted and stopped under load: deliveries go on by themselves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from celery import Celery
+
+from klaviyo_relay import Producer, Track
+from klaviyo_relay_worker.embedded import PrivateRedis
+
+# KLAVIYO_RELAY_LONG is read before conftest clears the environment of such names.
+LONG = bool(os.environ.get("KLAVIYO_RELAY_LONG"))
+ROUNDS = 10 if LONG else 3
+GOES_ON_WITHIN_SECONDS = 10.0
+
+
+@pytest.fixture
+def server():
+    with PrivateRedis() as started:
+        yield started
+
+
+@pytest.fixture
+def load(server, site_of):
+    """A site under load: an application's producer that tracks all the time."""
+    site = site_of(server.url)
+    # What Redis itself may lose in its last second is not ours to keep.
+    site.redis.config_set("appendfsync", "always")
+    with Load(site) as running:
+        yield running
+
+
+class Load:
+    """Tracks an event every few milliseconds, whatever Redis does."""
+
+    def __init__(self, site):
+        self.site = site
+        self.tracked = 0
+        self._producer = Producer(site.settings)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._track)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error):
+        self.end()
+        self._producer.close()
+
+    def end(self):
+        self._over.set()
+        self._thread.join(10)
+
+    def _track(self):
+        while not self._over.wait(0.005):
+            self._producer.track("Placed Order", email=f"p{self.tracked}@shop.io")
+            self.tracked += 1
+
+    def seconds_to_next_delivery(self, sandbox, until):
+        """From now until more has arrived than has been tracked up to now."""
+        before, began = self.tracked, time.monotonic()
+        until(lambda: sandbox.summary()["events"] > before, 30, self.site.logs)
+        return time.monotonic() - began
+
+    def wait_for_all(self, sandbox, until):
+        """All that was tracked has arrived, once."""
+        self.end()
+        until(lambda: sandbox.summary()["events"] >= self.tracked, 40, self.site.logs)
+        self.site.wait_for_rest()
+        assert sandbox.summary()["events"] == self.tracked
+
+
+def test_deliveries_go_on_within_ten_seconds_of_each_restart_under_load(
+    server, load, sandbox, until
+):
+    sandbox.configure(latency_seconds=0.05)
+    worker = load.site.worker()
+    pid, seconds = worker.pid, []
+    for _ in range(ROUNDS):
+        sandbox.wait(events=sandbox.summary()["events"] + 20, timeout=20)
+        server.kill()
+        server.start()
+        seconds.append(round(load.seconds_to_next_delivery(sandbox, until), 2))
+        assert worker.process.poll() is None, worker.log()
+    print("seconds until the next delivery:", seconds)  # noqa: T201 - shown by pytest -s
+    assert max(seconds) <= GOES_ON_WITHIN_SECONDS
+    load.wait_for_all(sandbox, until)
+    assert (worker.pid, worker.process.poll()) == (pid, None)
+    assert worker.end() == 0
+
+
+@pytest.mark.parametrize("stands_still", [20.0 if LONG else 7.0])
+def test_a_redis_that_stood_still_is_used_again_at_once(server, load, sandbox, until, stands_still):
+    worker = load.site.worker()
+    sandbox.wait(events=20, timeout=20)
+    server.pause()
+    time.sleep(stands_still)  # longer than every time-out of ours
+    server.resume()
+    assert load.seconds_to_next_delivery(sandbox, until) <= GOES_ON_WITHIN_SECONDS
+    load.wait_for_all(sandbox, until)
+    assert worker.process.poll() is None
+    assert worker.end() == 0
+
+
+def test_what_is_at_klaviyo_while_redis_stands_still_is_not_settled_under_a_lost_lease(
+    server, site_of, sandbox, tracks, until
+):
+    site = site_of(server.url)
+    sandbox.configure(latency_seconds=2.0)
+    worker = site.worker()
+    site.enqueue(*tracks(20_000))
+    until(lambda: "delivery.attempted" in worker.log())
+    server.pause()
+    # The lease ends meanwhile, by Redis's clock and by the worker's.
+    time.sleep(20.0 if LONG else 11.0)
+    arrived = sandbox.summary()["events"]
+    server.resume()
+    sandbox.configure(latency_seconds=0.0)
+    site.wait_for_rest(40)
+    assert 0 < arrived < 20_000, "nothing may be sent without time left on the lease"
+    assert worker.log().count("delivery.attempted") > 20, "what was not settled is sent again"
+    assert sandbox.summary()["events"] == site.lane("events")["delivered"] == 20_000
+    assert worker.end() == 0
+
+
+@pytest.mark.parametrize("attempt", range(12 if LONG else 1))
+def test_a_restart_with_a_message_unacknowledged_does_not_end_the_worker(
+    server, site_of, sandbox, until, attempt
+):
+    # celery 5.7.0 with kombu's own transport exits here, 12 times of 12.
+    site = site_of(server.url)
+    worker = site.worker()
+    shop = Celery("shop", broker=server.url, set_as_current=False)
+    # The lane takes no more, so the task waits, unacknowledged.
+    site.redis.hset(site.settings.keys.lane("default", "events").counts, "bytes", 10**12)
+    shop.send_task(
+        "klaviyo_relay.track",
+        kwargs={"metric": "M", "email": "a@shop.io"},
+        queue="klaviyo",
+        ignore_result=True,
+    )
+    shop.close()
+    until(lambda: site.redis.hlen("unacked"))
+    server.kill()
+    server.start()
+    worker.says("Connection to broker lost")
+    site.enqueue(Track(metric="M", email="b@shop.io"), bulk=True)
+    sandbox.wait(events=1, timeout=15)
+    assert worker.process.poll() is None, worker.log()
+    site.redis.hset(site.settings.keys.lane("default", "events").counts, "bytes", 0)
+    until(lambda: sandbox.summary()["events"] == 2, 30, worker.log)
+    assert worker.end() == 0

@@ -1,0 +1,69 @@
+"""The lookout: what a lane wants, and whether anything moves in it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from msgspec import Struct
+from redis import Redis
+
+from klaviyo_relay.keys import Keys, split
+
+_NO_KEY, _NO_END = -2, -1
+
+
+class View(Struct, frozen=True):
+    """A lane at one moment.
+
+    Attributes:
+        wants_at: when it wants a planner, in seconds since 1970; empty if it has nothing to do.
+            While it has a planner: not before the lease ends, as it does when its holder is dead.
+        has_planner: somebody holds the lease.
+        progress: differs between two looks if anything was done in between.
+    """
+
+    wants_at: list[float]
+    has_planner: bool
+    progress: tuple[Any, ...]
+
+    def wants_now(self, now: float) -> bool:
+        """Whether a planner should be at it, and is not."""
+        return any(when <= now for when in self.wants_at)
+
+
+class Lookout:
+    """Looks at the lanes of one Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    def names(self) -> list[str]:
+        """All lanes that ever had a command."""
+        names: Any = self._redis.smembers(self._keys.register)
+        return sorted(name.decode() for name in names)
+
+    def look(self, name: str) -> View:
+        """Look at one lane."""
+        keys = self._keys.lane(*split(name))
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.xlen(keys.stream)
+        pipeline.xrange(keys.stream, count=1)
+        pipeline.zrange(keys.due, 0, 0, withscores=True)
+        pipeline.hmget(keys.state, "until", "paused")
+        pipeline.hgetall(keys.counts)
+        pipeline.pttl(keys.lease)
+        backlog, first, due, (until, paused), counts, lease = pipeline.execute()
+        has_planner = lease != _NO_KEY
+        times = [0.0] if backlog else []
+        times += [due[0][1] / 1000] if due else []
+        if paused or lease == _NO_END:
+            times = []
+        from_then_on = max(float(until or 0), time.time() + lease / 1000 if has_planner else 0.0)
+        head = first[0][0] if first else b""
+        return View(
+            wants_at=[max(when, from_then_on) for when in times],
+            has_planner=has_planner,
+            progress=(head, tuple(due), until, tuple(sorted(counts.items()))),
+        )
