@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutting_down
+from celery.signals import worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
@@ -70,6 +70,18 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     )
     install(app, settings, ends_when_stalled=True)
     return app
+
+
+def run_worker(app: Celery, arguments: list[str]) -> int:
+    """Run a worker with Celery's command line; returns the exit code that `worker_main` drops."""
+    codes: list[int] = []
+
+    def note(sender: Any, **_signal: Any) -> None:
+        codes.append(sender.exitcode or 0)
+
+    worker_shutdown.connect(note, weak=False)
+    app.worker_main(arguments)
+    return codes[-1] if codes else 0
 
 
 def install(

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from .sandbox import Sandbox
 
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         latency_seconds=options.latency_seconds,
         import_delay_seconds=options.import_delay_seconds,
         seed=options.seed,
+        record=options.record,
+        log=options.log,
     )
     with sandbox:
         sys.stdout.write(json.dumps({"url": sandbox.url}) + "\n")
@@ -57,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         help="from an import job's creation to its completion (%(default)s)",
     )
     add("--seed", type=int, default=0, help="decides ids and the chance in faults (%(default)s)")
+    add("--record", type=Path, help="keep the account in this file, and go on with it next time")
+    add("--log", type=Path, help="append every request with its status to this file")
     return parser
 
 

@@ -18,6 +18,13 @@ PREFIX = "/sandbox/"
 _DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
+class _Use(msgspec.Struct, forbid_unknown_fields=True):
+    """Calls that another integration makes with the same account."""
+
+    endpoint: str
+    calls: int
+
+
 class Control:
     """Answers the control endpoints; any thread may ask."""
 
@@ -35,6 +42,7 @@ class Control:
             ("DELETE", "faults"): self._clear_faults,
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._configure,
+            ("POST", "consume"): self._consume,
             ("POST", "reset"): self._reset,
         }
 
@@ -92,6 +100,10 @@ class Control:
     def _configure(self, request: Request) -> Answer:
         changes = msgspec.json.decode(request.body, type=dict[str, Any])
         return answer(200, self._state.configure(changes))
+
+    def _consume(self, request: Request) -> Answer:
+        use = msgspec.json.decode(request.body, type=_Use)
+        return answer(200, {"used": self._state.use_up(use.endpoint, use.calls)})
 
     def _reset(self, _: Request) -> Answer:
         self._state.reset()

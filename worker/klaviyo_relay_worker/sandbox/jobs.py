@@ -60,6 +60,8 @@ class Jobs:
         self._ids = ids
         self._by_id: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
+        self.are_held = False
+        """Whether jobs stay undone, however long they have been due."""
 
     def __iter__(self) -> Iterator[Job]:
         """Every job, oldest first."""
@@ -104,6 +106,8 @@ class Jobs:
     def finish_due(self, now: float) -> int:
         """Do the work of the jobs that are due, oldest first; say how many."""
         finished = 0
+        if self.are_held:
+            return finished
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
             if job.due > now:  # a later one may be due: the delay is a setting that can change

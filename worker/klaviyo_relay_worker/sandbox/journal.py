@@ -22,6 +22,10 @@ class Entry(NamedTuple):
     """The HTTP status, or `reset`, `lose_answer` or `hang`."""
     items: int
     body_bytes: int
+    by_rule: bool = False
+    """A fault rule made the answer what it is."""
+    detail: str = ""
+    """Of a refusal: the first thing that is wrong, and where."""
 
 
 class Journal:

@@ -74,6 +74,19 @@ class RateLimits:
                 self._counts[account, endpoint, length] = (int(now // length), taken + 1)
         return Grant(_headers(tier, used[0] + 1))
 
+    def use_up(self, endpoint: str, tier: Tier, calls: int) -> int:
+        """Another integration makes calls with the keys of every account that was seen here.
+
+        Returns how many of them were within the limits.
+        """
+        with self._lock:
+            accounts = {account for account, _, _ in self._counts}
+        grants = 0
+        for account in sorted(accounts):
+            for _ in range(calls):
+                grants += isinstance(self.take(account, endpoint, tier), Grant)
+        return grants
+
     def clear(self) -> None:
         """Forget every count."""
         with self._lock:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import NamedTuple
+
+import msgspec
 
 from .checks import MAX_BODY_BYTES
 from .errors import Fault, Refusal, document, plain
-from .exchange import Answer, Call, Request
+from .exchange import Answer, Request
 from .faults import Rule, items_at, refusal
 from .journal import Entry, arrival
 from .limits import Throttle
+from .processing import process
 from .routes import Operation, Route, find
 from .state import State
 
@@ -54,7 +58,7 @@ class Reception:
         except _Throttled as throttled:
             answer = throttled.answer
         delivery = _delivery(answer._replace(headers=answer.headers + headers), rule)
-        self._note(request, operation, answer, _outcome(answer, rule), arrived)
+        self._note(request, operation, answer, rule, arrived)
         if rule is not None and rule.action == "hang":
             self._pause(rule.seconds)
         return delivery
@@ -82,8 +86,7 @@ class Reception:
         revision = _checked(request)
         if rule is not None and rule.action == "refuse":
             raise refusal(rule, route.operation.items, request.body)
-        state = self._state
-        return route.operation.run(Call(request, state.store, state.settings, route.ids, revision))
+        return process(self._state, request, route, revision)
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the sandbox."""
@@ -95,7 +98,7 @@ class Reception:
         request: Request,
         operation: Operation | None,
         answer: Answer,
-        outcome: str,
+        rule: Rule | None,
         arrived: tuple[float, float],
     ) -> None:
         endpoint = operation.endpoint if operation else _NO_ENDPOINT
@@ -104,8 +107,17 @@ class Reception:
             items = len(items_at(operation.items, request.body))
         elif items is None:
             items = int(bool(request.body))
-        size = len(request.body)
-        self._state.note(Entry(*arrived, request.method, endpoint, outcome, items, size))
+        entry = Entry(
+            *arrived,
+            request.method,
+            endpoint,
+            _outcome(answer, rule),
+            items,
+            len(request.body),
+            by_rule=rule is not None and (rule.status is not None or rule.action == "refuse"),
+            detail=_detail(answer),
+        )
+        self._state.note(entry)
 
 
 class _Throttled(Exception):  # noqa: N818 - it is an answer, not a mistake
@@ -115,6 +127,14 @@ class _Throttled(Exception):  # noqa: N818 - it is an answer, not a mistake
         super().__init__(seconds)
         detail = f"Request was throttled. Expected available in {seconds} second(s)."
         self.answer = Answer(429, plain(429, detail), (("Retry-After", str(seconds)),))
+
+
+def _detail(answer: Answer) -> str:
+    if answer.status < HTTPStatus.BAD_REQUEST:
+        return ""
+    first = msgspec.json.decode(answer.body)["errors"][0]
+    place = first["source"].get("pointer") or first["source"].get("parameter") or ""
+    return f"{first['detail']} {place}".rstrip()
 
 
 def _checked(request: Request) -> str:

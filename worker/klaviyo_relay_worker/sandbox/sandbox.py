@@ -5,9 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import msgspec
+
+from .processing import list_creation, process, replay
+from .recording import Recording
 from .server import SandboxServer
 from .settings import Settings
 from .state import Minima, State
@@ -34,8 +39,15 @@ class Sandbox:
         import_delay_seconds: float = 0.5,
         seed: int = 0,
         clock: Clock = time.time,
+        record: Path | None = None,
+        log: Path | None = None,
     ) -> None:
-        """Prepare a sandbox; it listens from `start()` on."""
+        """Prepare a sandbox; it listens from `start()` on.
+
+        With `record` the account lives in that file: one that exists is played back first, so that
+        a killed sandbox comes back with the same data, ids and settings. `seed` must be the same.
+        `log` is a file to which every request is appended with its status.
+        """
         settings = Settings(
             limits=limits,
             repeats=repeats,
@@ -44,6 +56,9 @@ class Sandbox:
         )
         self._address = (host, port)
         self._state = State(settings, clock, seed)
+        self._record, self._log = record, log
+        if record is not None:
+            replay(self._state, record)
         self._server: SandboxServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -66,6 +81,8 @@ class Sandbox:
         if self._server is not None:
             raise RuntimeError("the sandbox runs already")
         self._state.stopping.clear()
+        self._state.recording = Recording(self._record) if self._record else None
+        self._state.log = Recording(self._log) if self._log else None
         self._server = SandboxServer(self._address, self._state)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="sandbox", daemon=True
@@ -81,6 +98,7 @@ class Sandbox:
         self._thread.join()
         self._server.server_close()
         self._server.close_connections()
+        self._state.close()
         self._server = self._thread = None
 
     @property
@@ -128,8 +146,8 @@ class Sandbox:
 
     def create_list(self, name: str, opt_in_process: str = "single_opt_in") -> str:
         """Make a list without a request; gives its id."""
-        with self._state.store.open() as now:
-            return self._state.store.lists.create(name, opt_in_process, now).id
+        created = process(self._state, *list_creation(name, opt_in_process))
+        return str(msgspec.json.decode(created.body)["data"]["id"])
 
     def set_faults(self, rules: Iterable[Mapping[str, Any]]) -> None:
         """Put these fault rules in the place of all before (see `faults.Rule`)."""
@@ -140,7 +158,7 @@ class Sandbox:
         self._state.faults.set([])
 
     def configure(self, **changes: object) -> None:
-        """Change settings: limits, repeats, latency_seconds, import_delay_seconds."""
+        """Change settings (see `settings.Settings`)."""
         self._state.configure(changes)
 
     def reset(self) -> None:

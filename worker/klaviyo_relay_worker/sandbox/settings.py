@@ -17,6 +17,12 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     latency_seconds: float = 0.0
     import_delay_seconds: float = 0.5
     """From the creation of an import or suppression job to its completion."""
+    finish_jobs: bool = True
+    """Whether jobs that are due are done; if not, they stay `processing`."""
+    failing_rows: str = ""
+    """Rows of import jobs whose JSON contains this fail, with an import error. Empty: none."""
+    clock_offset_seconds: float = 0.0
+    """The account's clock goes ahead of the machine's (or behind) by this."""
 
     def __post_init__(self) -> None:
         """Refuse times that cannot be waited."""

@@ -16,10 +16,11 @@ from .journal import Entry, Journal
 from .ledger import Event
 from .limits import RateLimits
 from .people import Profile
-from .routes import ENDPOINTS
+from .recording import Recording, Reset, Turned
+from .routes import ENDPOINTS, OPERATIONS
 from .settings import Settings, changed
 from .store import Store
-from .times import Clock, iso
+from .times import AccountClock, Clock, iso
 
 _POLL_SECONDS = 0.05
 """How often a waiter looks again while a job is due later; nothing wakes it for that."""
@@ -40,17 +41,36 @@ class State:
 
     def __init__(self, settings: Settings, clock: Clock, seed: int) -> None:
         """An empty account."""
-        self.settings = settings
-        self.store = Store(clock, seed)
-        self.limits = RateLimits(clock)
+        self.clock = AccountClock(clock)
+        self.store = Store(self.clock, seed)
+        self.limits = RateLimits(self.clock)
         self.faults = FaultSwitch(seed)
         self.journal = Journal()
+        self.recording: Recording | None = None
+        self.log: Recording | None = None
         self.stopping = threading.Event()
+        self.turn(settings)
 
     def configure(self, changes: Mapping[str, object]) -> Settings:
         """Change settings; raises msgspec.ValidationError on a bad one."""
-        self.settings = changed(self.settings, changes)
+        with self.store.open() as now:
+            self.turn(changed(self.settings, changes))
+            if self.recording is not None:
+                self.recording.note(Turned(at=now, settings=self.settings))
         return self.settings
+
+    def turn(self, settings: Settings) -> None:
+        """Put these settings in force."""
+        self.settings = settings
+        self.clock.offset_seconds = settings.clock_offset_seconds
+        self.store.hold_jobs(hold=not settings.finish_jobs)
+
+    def use_up(self, endpoint: str, calls: int) -> int:
+        """Let another integration make calls; gives how many were within the limits."""
+        for operation in OPERATIONS:
+            if operation.endpoint == endpoint:
+                return self.limits.use_up(endpoint, operation.tier, calls)
+        raise ValueError(f"there is no endpoint {endpoint!r}")
 
     def set_faults(self, given: object) -> list[Rule]:
         """Put rules in force; raises ValueError or msgspec.ValidationError on a bad one."""
@@ -68,11 +88,15 @@ class State:
             self.limits.clear()
             self.faults.set([])
             self.journal.clear()
+            if self.recording is not None:
+                self.recording.note(Reset(at=self.clock()))
 
     def note(self, entry: Entry) -> None:
         """Log a request and wake those who wait for its effects."""
         with self.store.changed:
             self.journal.add(entry)
+            if self.log is not None:
+                self.log.note(entry)
             self.store.changed.notify_all()
 
     def summary(self) -> dict[str, Any]:
@@ -102,6 +126,14 @@ class State:
                 pause = min(left, _POLL_SECONDS) if self.store.jobs.waiting() else left
                 self.store.changed.wait(pause)
         return met, self.summary()
+
+    def close(self) -> None:
+        """Close the files."""
+        with self.store.changed:
+            for file in (self.recording, self.log):
+                if file is not None:
+                    file.close()
+            self.recording = self.log = None
 
     def stop(self) -> None:
         """Let everyone who waits or hangs go."""

@@ -38,6 +38,7 @@ class Store:
         self.clock = clock
         self.changed = threading.Condition()
         self._seed = seed
+        self._holds_jobs = False
         self.clear()
 
     def clear(self) -> None:
@@ -48,7 +49,13 @@ class Store:
             self.ledger = Ledger(ids)
             self.lists = Lists(ids)
             self.jobs = Jobs(ids)
+            self.jobs.are_held = self._holds_jobs
             self.tally = Tally()
+
+    def hold_jobs(self, *, hold: bool) -> None:
+        """Leave jobs undone, or let those go on that are due by now."""
+        with self.changed:
+            self._holds_jobs = self.jobs.are_held = hold
 
     @contextmanager
     def open(self) -> Iterator[float]:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 Clock = Callable[[], float]
 """Gives the present instant in epoch seconds; tests pass one that they turn by hand."""
+
+
+class AccountClock:
+    """The clock of one account: another one with an offset, and held still where need be.
+
+    While a call that is recorded is processed the clock stands, so that a replay at the recorded
+    instant does the very same. The store's lock guards that.
+    """
+
+    def __init__(self, base: Clock) -> None:
+        """Go with `base`."""
+        self._base = base
+        self._held: float | None = None
+        self.offset_seconds = 0.0
+
+    def __call__(self) -> float:
+        """The present instant in epoch seconds."""
+        return self._base() + self.offset_seconds if self._held is None else self._held
+
+    @contextmanager
+    def held(self, instant: float | None = None) -> Iterator[float]:
+        """Stand still at `instant`, by default the present one, which is given."""
+        self._held = self() if instant is None else instant
+        try:
+            yield self._held
+        finally:
+            self._held = None
+
 
 YEAR_SECONDS = 365 * 24 * 3600
 EARLIEST_EVENT = datetime(1990, 1, 1, tzinfo=UTC).timestamp()

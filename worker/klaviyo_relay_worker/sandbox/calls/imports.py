@@ -44,7 +44,7 @@ def bulk_import_profiles(call: Call) -> Answer:
         for list_id in list_ids:
             if call.store.lists.get(list_id) is None:
                 raise invalid(f"List ID {list_id} does not exist.", "/data")
-        work = partial(_import, call.store, rows)
+        work = partial(_import, call.store, rows, call.settings.failing_rows.encode())
         delay = call.settings.import_delay_seconds
         job = call.store.jobs.create(
             KIND, total=len(rows), work=work, now=now, delay=delay, list_ids=list_ids
@@ -109,10 +109,14 @@ def _checked(row: bodies.ProfileImport, raw: msgspec.Raw) -> Row:
     return Row(who, patch, payload)
 
 
-def _import(store: Store, rows: list[Row], job: Job) -> None:
+def _import(store: Store, rows: list[Row], failing: bytes, job: Job) -> None:
     """Do the work of a job; a row that cannot be applied becomes an import error."""
-    now = store.clock()
+    now = job.due
     for index, row in enumerate(rows):
+        if failing and failing in row.payload:
+            detail = "The row fails by a setting."
+            store.jobs.fail(job, index, row.payload, now, code="invalid", detail=detail)
+            continue
         try:
             profile, _ = store.upsert(row.who, row.patch, now, clear_nulls=False)
         except Refusal as refusal:

@@ -96,11 +96,10 @@ def _emails_of_list(store: Store, list_id: str | None) -> list[str]:
 
 
 def _add(store: Store, emails: list[str], job: Job) -> None:
-    now = store.clock()
     for email in emails:
-        record = _record(store, email, now)
+        record = _record(store, email, job.due)
         job.skipped += _REASON in record.suppressions
-        record.suppressions.setdefault(_REASON, now)
+        record.suppressions.setdefault(_REASON, job.due)
 
 
 def _lift(store: Store, emails: list[str], job: Job) -> None:
