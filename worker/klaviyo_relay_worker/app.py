@@ -73,15 +73,24 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
 
 
 def run_worker(app: Celery, arguments: list[str]) -> int:
-    """Run a worker with Celery's command line; returns the exit code that `worker_main` drops."""
-    codes: list[int] = []
+    """Run a worker with Celery's command line; returns the exit code that `worker_main` drops.
 
-    def note(sender: Any, **_signal: Any) -> None:
+    A person's Ctrl-C is no failure, though Celery takes it for one.
+    """
+    codes: list[int] = []
+    signals: list[str] = []
+
+    def note_signal(sig: str, **_signal: Any) -> None:
+        signals.append(sig)
+
+    def note_end(sender: Any, **_signal: Any) -> None:
         codes.append(sender.exitcode or 0)
 
-    worker_shutdown.connect(note, weak=False)
+    worker_shutting_down.connect(note_signal, weak=False)
+    worker_shutdown.connect(note_end, weak=False)
     app.worker_main(arguments)
-    return codes[-1] if codes else 0
+    code = codes[-1] if codes else 0
+    return 0 if "SIGINT" in signals and code != EXIT_CODE else code
 
 
 def install(
