@@ -28,6 +28,8 @@ class LaneKeys(Struct, frozen=True):
     due: str
     dead: str
     following: str
+    rows: str
+    journal: str
 
 
 class QuotaKeys(Struct, frozen=True):
@@ -72,6 +74,8 @@ class Keys(Struct, frozen=True):
             due=f"{prefix}:due",
             dead=f"{prefix}:dead",
             following=f"{prefix}:following",
+            rows=f"{prefix}:rows",
+            journal=f"{prefix}:journal",
         )
 
     def rung(self, name: str) -> str:

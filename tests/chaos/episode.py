@@ -147,9 +147,7 @@ def _only_parked(ground: Ground, left: dict[str, int]) -> bool:
     return bool(left)
 
 
-def collect(
-    ground: Ground, pending: dict[str, int], before: dict[str, int]
-) -> Evidence:
+def collect(ground: Ground, pending: dict[str, int], before: dict[str, int]) -> Evidence:
     """End the processes and read what they left."""
     for worker in ground.workers:
         worker.end()
@@ -157,7 +155,11 @@ def collect(
     ground.sandbox.end()
     discarded = {what[8:] for _, what in ground.notes if what.startswith("discard ")}
     return Evidence(
-        journal=[line for path in sorted(ground.directory.glob("journal-*")) for line in journal_lines(path)],
+        journal=[
+            line
+            for path in sorted(ground.directory.glob("journal-*"))
+            for line in journal_lines(path)
+        ],
         history=History.of(ground.record),
         requests=list(request_lines(ground.request_log)),
         report=report,

@@ -132,9 +132,7 @@ class _WatchedStore(Store):
         keys = tuple(name for name in given if name != "step")
         appended = patch.append.get("tags") or []
         keys += tuple(appended if isinstance(appended, list) else [appended])
-        self._watch.saw(
-            "profile", done[0].email or "", keys=keys, step=int(given.get("step", 0))
-        )
+        self._watch.saw("profile", done[0].email or "", keys=keys, step=int(given.get("step", 0)))
         return done
 
     def record(self, profile: Profile, event: NewEvent, now: float) -> bool:

@@ -1,13 +1,13 @@
 """The oracle: judges by the evidence alone whether the rules held. Pure functions.
 
-    conservation   every accepted command is delivered, dead, dropped by a named rule or discarded
-    once           nothing happens twice in effect
-    order          what one writer said of one person is applied in the order in which it was said
-    consent        nobody is subscribed against their last word; no unsubscribe goes too far
-    forgotten      nothing of a person is sent after their deletion, unless it is newer
-    harmless       no command is refused but the poisoned ones
-    limits         no 429 and no 400 of our own making
-    rest           once the faults are over, all is done in a bounded time
+conservation   every accepted command is delivered, dead, dropped by a named rule or discarded
+once           nothing happens twice in effect
+order          what one writer said of one person is applied in the order in which it was said
+consent        nobody is subscribed against their last word; no unsubscribe goes too far
+forgotten      nothing of a person is sent after their deletion, unless it is newer
+harmless       no command is refused but the poisoned ones
+limits         no 429 and no 400 of our own making
+rest           once the faults are over, all is done in a bounded time
 """
 
 from __future__ import annotations
@@ -149,9 +149,7 @@ def numbers(case: Case) -> Iterator[Violation]:
         yield Violation(CONSERVATION, (), f"status says lost: {report['lost']}")
     accepted = sum(one["accepted"] for _, one in _lanes(report))
     least = sum(_commands_in(one.planned) for one in case.accepted())
-    most = sum(
-        _commands_in(one.planned) for one in case.given.values() if one.fate != "raised"
-    )
+    most = sum(_commands_in(one.planned) for one in case.given.values() if one.fate != "raised")
     if not least <= accepted <= most:
         said = f"the lanes accepted {accepted} commands, the producers {least} to {most}"
         yield Violation(CONSERVATION, (), said)
@@ -168,20 +166,22 @@ def conservation(case: Case) -> Iterator[Violation]:
         if not wanted <= found and not case.ended(one) and not _may_be_dropped(case, one):
             missing[one.planned.lane].append(one.key)
     for lane, keys in missing.items():
-        yield Violation(
-            CONSERVATION, tuple(keys), f"{len(keys)} commands of {lane} are nowhere"
-        )
+        yield Violation(CONSERVATION, tuple(keys), f"{len(keys)} commands of {lane} are nowhere")
 
 
 def _may_be_dropped(case: Case, one: Given) -> bool:
     """Whether a rule of ours may have dropped it: its person was to be forgotten."""
-    return any(other.planned.person == one.planned.person for other in case.accepted("delete_profile"))
+    return any(
+        other.planned.person == one.planned.person for other in case.accepted("delete_profile")
+    )
 
 
 def conservation_of_the_untraceable(case: Case) -> Iterator[Violation]:
     """Of commands without a key at Klaviyo each has an effect of its kind, or was dropped."""
     for lane in ("lists", "consent", "privacy"):
-        missing = [one for one in case.accepted() if one.planned.lane == lane and not case.ended(one)]
+        missing = [
+            one for one in case.accepted() if one.planned.lane == lane and not case.ended(one)
+        ]
         missing = [one for one in missing if not _has_effect(case, one)]
         dropped = sum(one["dropped"] for name, one in _lanes(case.evidence.report) if name == lane)
         if len(missing) > dropped:
@@ -197,9 +197,7 @@ def _has_effect(case: Case, one: Given) -> bool:
         return _list_has_effect(case, one)
     listed = planned.arguments.get("list_id")
     if any(
-        effect.kind == planned.verb
-        and effect.person == planned.person
-        and effect.list_id == listed
+        effect.kind == planned.verb and effect.person == planned.person and effect.list_id == listed
         for effect in case.effects
         if effect.at >= one.at - 1
     ):
@@ -361,7 +359,8 @@ def consent_in_order(case: Case) -> Iterator[Violation]:
                     if word.planned.verb == "unsubscribe"
                     and word.planned.arguments.get("list_id") == no.list_id
                     and word.at <= no.at
-                    and set(effect.channels) <= set(word.planned.arguments.get("channels", ["email"]))
+                    and set(effect.channels)
+                    <= set(word.planned.arguments.get("channels", ["email"]))
                 ]
                 covers = no.list_id in (None, effect.list_id)
                 if covers and given and all(word.at > yes.returned_at for word in given):

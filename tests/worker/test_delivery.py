@@ -27,6 +27,7 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import delivery, judge, suspicion
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
@@ -336,9 +337,8 @@ def test_an_outage_with_500_parks_nobody(house, sandbox, monkeypatch, tracks):
 
 def test_an_unreadable_message_is_a_dead_letter(house, sandbox, tracks):
     house.enqueue(*tracks(3))
-    stream = house.keys.lane("default", "events").stream
-    house.redis.xadd(stream, {"e": b'{"v":99}'})
-    house.redis.hincrby(house.keys.lane("default", "events").counts, "accepted", 1)
+    entrance = LaneEntrance(house.redis, house.keys, 10**9)
+    entrance.ship("default:events", "newer", [(1, b'{"v":99}')])
     house.work_off()
     assert house.numbers("events") == {"delivered": 3, "dead": 1}
 
@@ -429,7 +429,7 @@ def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, mo
     assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
 
 
-def _die(*_arguments):
+def _die(*_arguments, **_keywords):
     raise KeyboardInterrupt
 
 

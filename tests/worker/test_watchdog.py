@@ -68,11 +68,18 @@ def test_a_lane_with_work_that_nobody_takes_is_a_stall(watchdog, house, tracks):
         lambda house, lane: house.redis.hset(lane.state, "paused", b"1"),
         lambda house, lane: house.redis.set(lane.lease, b"another's", px=30_000),
         lambda house, lane: house.planner.accounts._settings.api_keys.clear(),
-        lambda house, lane: house.redis.hset(
-            house.keys.account("default"), "until", f"{time.time() + 30:.3f}"
-        ),
+        lambda house, lane: house.planner.accounts.breakers.pause("default", "", "person"),
+        lambda house, lane: house.planner.accounts.breakers.pause("default", "events", "x", 30),
     ],
-    ids=["idle", "snoozing", "paused", "in delivery", "no key here", "account paused"],
+    ids=[
+        "idle",
+        "snoozing",
+        "paused",
+        "in delivery",
+        "no key here",
+        "account paused",
+        "behind an open breaker",
+    ],
 )
 def test_no_stall_is_a_lane_that_is(watchdog, house, tracks, why):
     house.enqueue(*tracks(3))

@@ -117,6 +117,7 @@ class Courier:
             answer = self._send(request)
             if isinstance(answer, Snooze):
                 return answer
+            ledger.facts.learn(request, answer)
             is_first = False
             try:
                 request = conversation.send(answer)

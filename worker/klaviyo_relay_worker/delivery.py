@@ -29,12 +29,13 @@ from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.judge import UNAUTHORIZED
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.lane import JobRecord, Lane
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
+from klaviyo_relay_worker.settlement import JobRecord
 from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
@@ -310,13 +311,15 @@ class Delivery:
         now = time.time()
         batch, ledger = returned.batch, returned.ledger
         if record is not None:
-            ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
+            ended = self._lane.settle_job(
+                self._lease, job_id, record, ledger.outcomes, now, facts=ledger.facts
+            )
             self._intake.look_returned(job_id, batch, ledger, has_ended=ended)
             return
         if batch.endpoint == limits.GET_IMPORT_JOBS:
             self._settle_look_for_strays(returned)
             return
-        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
+        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
         if returned.snooze is None or returned.snooze.is_certain:
             self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)

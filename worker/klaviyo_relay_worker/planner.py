@@ -20,6 +20,7 @@ from klaviyo_relay_worker.breaker import (
 from klaviyo_relay_worker.courier import Courier
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
+from klaviyo_relay_worker.journal import JournalRoom
 from klaviyo_relay_worker.judge import OUTAGE
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
@@ -52,6 +53,7 @@ class Planner:
         self._keys = settings.keys
         self._telemetry = telemetry or Telemetry()
         self.leases = Leases(redis)
+        self._journal_room = JournalRoom(redis, settings.journal_ids)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
         self._draining = threading.Event()
         self._parked_seconds = settings.parked_seconds
@@ -67,7 +69,8 @@ class Planner:
         Returns:
             Whether there is more to do at once, so that the lane should be rung again.
         """
-        lane = Lane(self._redis, self._keys, account, lane_name)
+        room = self._journal_room.bytes()
+        lane = Lane(self._redis, self._keys, account, lane_name, journal_bytes=room)
         client = self._admit(lane)
         if client is None:
             return False
