@@ -23,6 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.admission import Admission
 from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
@@ -62,6 +63,7 @@ class Delivery:
         courier: sends.
         accounts: pauses and list names.
         executor: runs conversations.
+        admission: says what may be sent.
         is_draining: asked before each plan; true ends the turn after what is in flight.
     """
 
@@ -73,6 +75,7 @@ class Delivery:
         accounts: Accounts,
         executor: Executor,
         *,
+        admission: Admission,
         is_draining: Callable[[], bool],
     ) -> None:
         self._lane = lane
@@ -80,10 +83,11 @@ class Delivery:
         self._courier = courier
         self._accounts = accounts
         self._executor = executor
+        self._admission = admission
         self._is_draining = is_draining
         self._choose = _CHOOSERS[lane.lane.partition(":")[0]]
         self._is_bulk_lane = lane.lane.endswith(":bulk")
-        self._intake = Intake(lane, lease)
+        self._intake = Intake(lane, lease, admission)
         self._back: queue.SimpleQueue[tuple[Returned, JobRecord | None, str]] = queue.SimpleQueue()
         self._in_flight = 0
         self._snooze: Snooze | None = None
@@ -151,6 +155,9 @@ class Delivery:
                 # While something is in flight the next batch grows, until it is full.
                 if not (was_idle or batch.is_full) or not self._has_quota(batch):
                     break
+                if self._intake.refuse(batch, time.time()):
+                    sent += 1  # the plan is void, and the next one goes on without them
+                    break
                 self._intake.sent(batch)
                 self._send(batch, None, "")
                 sent += 1
@@ -158,12 +165,14 @@ class Delivery:
                 return
 
     def _plan(self, *, is_idle: bool) -> list[Batch]:
+        now = time.time()
         situation = Situation(
-            now=time.time(),
+            now=now,
             is_idle=is_idle,
             held=self._intake.held(),
             held_from_unsubscribe=self._intake.held_from_unsubscribe(),
             lists=self._accounts.lists(self._lane.account),
+            facts=self._admission.facts(self._intake.waiting, now),
         )
         found: list[Batch] = self._choose(self._intake.waiting, situation)
         return found
@@ -226,6 +235,7 @@ class Delivery:
     def _settle(self, returned: Returned, record: JobRecord | None, job_id: str) -> None:
         now = time.time()
         batch, ledger = returned.batch, returned.ledger
+        self._admission.settling(batch.entries, ledger.outcomes, now)
         if record is not None:
             ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
             self._intake.look_returned(job_id, has_ended=ended)

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.admission import admission_of
 from klaviyo_relay_worker.courier import Courier
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
@@ -97,7 +98,15 @@ class Planner:
             failures=failures,
         )
         delivery = Delivery(
-            lane, lease, courier, self.accounts, self._executor, is_draining=self._draining.is_set
+            lane,
+            lease,
+            courier,
+            self.accounts,
+            self._executor,
+            admission=admission_of(
+                self._redis, self._keys, lane.account, lane.lane, self.accounts.lists
+            ),
+            is_draining=self._draining.is_set,
         )
         snooze = delivery.run()
         if snooze is not None:

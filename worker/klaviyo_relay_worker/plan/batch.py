@@ -118,6 +118,7 @@ class Situation(Struct, frozen=True):
         held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
+        facts: what the lane's admission knows beside, by a name of its own.
     """
 
     now: float
@@ -125,6 +126,7 @@ class Situation(Struct, frozen=True):
     held: frozenset[str] = frozenset()
     held_from_unsubscribe: frozenset[str] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
+    facts: Any = None
 
 
 _PREFIXES = (
