@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from klaviyo_relay_worker.dead_letters import DeadLetter
 
 _LOOK_SECONDS = 0.1
-REST_SECONDS = 75.0
+# Twice the minute for which the limits may be used up.
+REST_SECONDS = 120.0
 # Longer than an account is paused, an unsubscribe is looked at again, a deletion is checked again.
 TIME_PASSES_SECONDS = 3_700.0
 
@@ -147,9 +148,7 @@ def _only_parked(ground: Ground, left: dict[str, int]) -> bool:
     return bool(left)
 
 
-def collect(
-    ground: Ground, pending: dict[str, int], before: dict[str, int]
-) -> Evidence:
+def collect(ground: Ground, pending: dict[str, int], before: dict[str, int]) -> Evidence:
     """End the processes and read what they left."""
     for worker in ground.workers:
         worker.end()
@@ -157,7 +156,11 @@ def collect(
     ground.sandbox.end()
     discarded = {what[8:] for _, what in ground.notes if what.startswith("discard ")}
     return Evidence(
-        journal=[line for path in sorted(ground.directory.glob("journal-*")) for line in journal_lines(path)],
+        journal=[
+            line
+            for path in sorted(ground.directory.glob("journal-*"))
+            for line in journal_lines(path)
+        ],
         history=History.of(ground.record),
         requests=list(request_lines(ground.request_log)),
         report=report,

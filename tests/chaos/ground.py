@@ -246,7 +246,9 @@ class Ground:
             program.start()
         for worker in self.workers:
             log = worker.log
-            wait_until(lambda log=log: " ready." in log.read_text(), 60.0, "a worker does not start")
+            wait_until(
+                lambda log=log: " ready." in log.read_text(), 60.0, "a worker does not start"
+            )
 
     def supervise(self) -> None:
         """Start again what ended by itself."""

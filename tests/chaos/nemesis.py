@@ -241,34 +241,84 @@ _ENDPOINTS = (
 _SHORT, _MIDDLE, _LONG = (0.3, 1.5), (1.0, 4.0), (3.0, 6.0)
 
 KINDS: dict[str, Kind] = {
-    "kill producer": Kind(8, _SHORT, _program(_producers, Program.kill), _program(_producers, Program.start)),
-    "pause producer": Kind(3, _MIDDLE, _program(_producers, Program.pause), _program(_producers, Program.resume)),
-    "restart producer": Kind(3, _SHORT, _program(_producers, Program.end), _program(_producers, Program.start)),
-    "kill worker": Kind(10, _SHORT, _program(_workers, Program.kill), _program(_workers, Program.start)),
-    "pause worker": Kind(5, _MIDDLE, _program(_workers, Program.pause), _program(_workers, Program.resume)),
-    "freeze worker": Kind(3, (11.0, 13.0), _program(_workers, Program.pause), _program(_workers, Program.resume)),
-    "restart worker": Kind(4, _SHORT, _program(_workers, Program.end), _program(_workers, Program.start)),
+    "kill producer": Kind(
+        8, _SHORT, _program(_producers, Program.kill), _program(_producers, Program.start)
+    ),
+    "pause producer": Kind(
+        3, _MIDDLE, _program(_producers, Program.pause), _program(_producers, Program.resume)
+    ),
+    "restart producer": Kind(
+        3, _SHORT, _program(_producers, Program.end), _program(_producers, Program.start)
+    ),
+    "kill worker": Kind(
+        10, _SHORT, _program(_workers, Program.kill), _program(_workers, Program.start)
+    ),
+    "pause worker": Kind(
+        5, _MIDDLE, _program(_workers, Program.pause), _program(_workers, Program.resume)
+    ),
+    "freeze worker": Kind(
+        3, (11.0, 13.0), _program(_workers, Program.pause), _program(_workers, Program.resume)
+    ),
+    "restart worker": Kind(
+        4, _SHORT, _program(_workers, Program.end), _program(_workers, Program.start)
+    ),
     "kill Redis": Kind(6, _SHORT, _kill_redis, _start_redis),
     "restart Redis": Kind(3, _SHORT, _stop_redis, _start_redis),
     "pause Redis": Kind(4, _MIDDLE, _pause_redis, _resume_redis),
     "kill sandbox": Kind(5, _SHORT, lambda g, _: g.sandbox.kill(), _start_sandbox),
     "pause sandbox": Kind(3, _MIDDLE, lambda g, _: g.sandbox.pause(), _resume_sandbox),
-    "throttle": Kind(5, _MIDDLE, _add_rule, _remove_rule, lambda c: {"status": 429, "retry_after": c.randint(1, 3)}),
+    "throttle": Kind(
+        5,
+        _MIDDLE,
+        _add_rule,
+        _remove_rule,
+        lambda c: {"status": 429, "retry_after": c.randint(1, 3)},
+    ),
     "errors": Kind(6, _MIDDLE, _add_rule, _remove_rule, _status),
     "hang": Kind(3, _MIDDLE, _add_rule, _remove_rule, _action("hang", seconds=(3.0, 12.0))),
-    "drip": Kind(3, _MIDDLE, _add_rule, _remove_rule, _action("drip", seconds_per_byte=(0.01, 0.2))),
+    "drip": Kind(
+        3, _MIDDLE, _add_rule, _remove_rule, _action("drip", seconds_per_byte=(0.01, 0.2))
+    ),
     "reset": Kind(5, _MIDDLE, _add_rule, _remove_rule, _action("reset")),
     "lose answers": Kind(8, _MIDDLE, _add_rule, _remove_rule, _action("lose_answer")),
     "delay": Kind(4, _LONG, _add_rule, _remove_rule, _action("delay", seconds=(0.5, 3.0))),
-    "revoke key": Kind(2, _SHORT, _revoke, _restore_key, lambda c: {"status": c.choice((401, 403))}),
+    "revoke key": Kind(
+        2, _SHORT, _revoke, _restore_key, lambda c: {"status": c.choice((401, 403))}
+    ),
     "venom": Kind(3, _LONG, _add_rule, _remove_rule, lambda _: {"status": 500, "match": VENOM}),
-    "slow jobs": Kind(3, _LONG, _set, _unset(import_delay_seconds=0.3), lambda _: {"import_delay_seconds": 4.0}),
+    "slow jobs": Kind(
+        3, _LONG, _set, _unset(import_delay_seconds=0.3), lambda _: {"import_delay_seconds": 4.0}
+    ),
     "stuck jobs": Kind(3, _LONG, _set, _unset(finish_jobs=True), lambda _: {"finish_jobs": False}),
-    "repeats refused": Kind(4, _LONG, _set, _unset(repeats="discard"), lambda _: {"repeats": "refuse"}),
-    "worker clock": Kind(3, _LONG, _shift, _shift_back, lambda c: {"offset": c.choice((3600.0, -3600.0))}),
-    "sandbox clock": Kind(2, _LONG, _set, _unset(clock_offset_seconds=0.0), lambda c: {"clock_offset_seconds": c.choice((3600.0, -3600.0))}),
-    "full Redis": Kind(4, _LONG, _squeeze, _relieve, lambda c: {"share": c.choice((0.6, 0.95, 1.02))}),
-    "other integration": Kind(2, _SHORT, _consume, _nothing, lambda c: {"endpoint": c.choice(_ENDPOINTS), "calls": c.randint(5, 300)}),
-    "people": Kind(5, _SHORT, _people, _nothing, lambda c: {"what": c.choice(("redrive", "redrive", "discard"))}),
+    "repeats refused": Kind(
+        4, _LONG, _set, _unset(repeats="discard"), lambda _: {"repeats": "refuse"}
+    ),
+    "worker clock": Kind(
+        3, _LONG, _shift, _shift_back, lambda c: {"offset": c.choice((3600.0, -3600.0))}
+    ),
+    "sandbox clock": Kind(
+        2,
+        _LONG,
+        _set,
+        _unset(clock_offset_seconds=0.0),
+        lambda c: {"clock_offset_seconds": c.choice((3600.0, -3600.0))},
+    ),
+    "full Redis": Kind(
+        4, _LONG, _squeeze, _relieve, lambda c: {"share": c.choice((0.6, 0.95, 1.02))}
+    ),
+    "other integration": Kind(
+        2,
+        _SHORT,
+        _consume,
+        _nothing,
+        lambda c: {"endpoint": c.choice(_ENDPOINTS), "calls": c.randint(5, 300)},
+    ),
+    "people": Kind(
+        5,
+        _SHORT,
+        _people,
+        _nothing,
+        lambda c: {"what": c.choice(("redrive", "redrive", "discard"))},
+    ),
 }
 """Every kind of fault by its name."""
