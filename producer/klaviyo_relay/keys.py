@@ -28,6 +28,20 @@ class LaneKeys(Struct, frozen=True):
     due: str
     dead: str
     following: str
+    rows: str
+    journal: str
+
+
+class QuotaKeys(Struct, frozen=True):
+    """The keys of one endpoint's quota, in one slot.
+
+    Attributes:
+        times: of the last requests.
+        state: hash: what Klaviyo said of the limits, our share of them, until when to wait.
+    """
+
+    times: str
+    state: str
 
 
 class Keys(Struct, frozen=True):
@@ -60,23 +74,27 @@ class Keys(Struct, frozen=True):
             due=f"{prefix}:due",
             dead=f"{prefix}:dead",
             following=f"{prefix}:following",
+            rows=f"{prefix}:rows",
+            journal=f"{prefix}:journal",
         )
 
     def rung(self, name: str) -> str:
         """Key that exists while a delivery of the lane has been asked for and has not begun."""
         return f"{self.namespace}:rung:{name}"
 
-    def account(self, account: str) -> str:
-        """Hash with an account's pause: reason, since, until."""
-        return f"{self.namespace}:account:{account}"
+    def breaker(self, account: str, family: str) -> str:
+        """Hash of a circuit breaker: of one family of endpoints, or with "" of the account."""
+        return f"{self.namespace}:breaker:{account}:{family}"
 
     def lists(self, account: str) -> str:
         """Hash of list name -> list id, as learned from Klaviyo."""
         return f"{self.namespace}:lists:{account}"
 
-    def quota(self, account: str, endpoint: str) -> str:
-        """Times of the requests of the last minute to one endpoint."""
-        return f"{self.namespace}:quota:{account}:{endpoint}"
+    def quota(self, account: str, endpoint: str) -> QuotaKeys:
+        """What is counted of one endpoint; an endpoint's own braces would break the hash tag."""
+        tag = f"{account}:{endpoint}".replace("{", "<").replace("}", ">")
+        prefix = f"{self.namespace}:{{{tag}}}"
+        return QuotaKeys(times=f"{prefix}:times", state=f"{prefix}:quota")
 
 
 def split(name: str) -> tuple[str, str]:

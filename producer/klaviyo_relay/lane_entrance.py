@@ -7,6 +7,7 @@ not import redis; connecting does.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ ANSWER_SECONDS = 5.0
 WATERMARK = 0.8
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
+_INCLUDE = re.compile(r"^-- include (\w+)/(\w+)\n", re.MULTILINE)
 
 
 # The shipper imports redis in its thread, because that takes a tenth of a second. A process that
@@ -77,10 +79,14 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 
 @cache
 def script_of(package: str, name: str) -> str:
-    """The text of a Lua script in a package's `scripts` folder."""
+    """The text of a Lua script in a package's `scripts` folder.
+
+    Redis's scripts share nothing: a line `-- include package/name` stands for another one's text.
+    """
     from importlib.resources import files
 
-    return files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
+    text = files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
+    return _INCLUDE.sub(lambda found: script_of(found[1], found[2]), text)
 
 
 class Shipped(NamedTuple):

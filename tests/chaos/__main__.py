@@ -90,30 +90,40 @@ def _sabotage(names: list[str], seed: str) -> int:
     """A table: each way of breaking the engine, and the rule that caught it."""
     missed = 0
     for name in names:
-        way = sabotage.WAYS[name]
-        caught: set[str] = set()
+        if why := sabotage.applicable(name):
+            print(f"{name:38} CANNOT BE APPLIED {why}", flush=True)
+            missed += 1
+            continue
+        violations: list[oracle.Violation] = []
         for attempt in range(sabotage.ATTEMPTS):
-            faults = nemesis.schedule(f"{seed}:{name}:{attempt}", way.rounds, way.kinds)
-            with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as place:
-                evidence = episode.run(
-                    Path(place),
-                    f"{seed}:{name}:{attempt}",
-                    faults,
-                    sabotage=name,
-                    seconds=way.seconds,
-                )
-                violations = oracle.judge(evidence)
-            caught = {violation.rule for violation in violations}
-            if caught & set(way.caught_by):
+            violations = _broken(name, f"{seed}:{name}:{attempt}")
+            caught = {one.rule for one in violations}
+            if caught & set(sabotage.WAYS[name].caught_by):
                 break
-        is_caught = bool(caught & set(way.caught_by))
-        missed += not is_caught
-        verdict = "caught by" if is_caught else f"MISSED (expected {', '.join(way.caught_by)})"
-        print(f"{name:38} {verdict} {', '.join(sorted(caught))}")
-        for violation in violations[:3]:
-            print(f"    {violation}")
-        sys.stdout.flush()
+        missed += _verdict(name, violations)
     return 1 if missed else 0
+
+
+def _broken(name: str, seed: str) -> list[oracle.Violation]:
+    """What the oracle says of an engine that is broken in this way."""
+    way = sabotage.WAYS[name]
+    faults = nemesis.schedule(seed, way.rounds, way.kinds)
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as place:
+        evidence = episode.run(Path(place), seed, faults, sabotage=name, seconds=way.seconds)
+    return oracle.judge(evidence)
+
+
+def _verdict(name: str, violations: list[oracle.Violation]) -> bool:
+    """Print a line of the table, with an example; says whether the sabotage was missed."""
+    expected = sabotage.WAYS[name].caught_by
+    caught = sorted({one.rule for one in violations})
+    is_missed = not set(caught) & set(expected)
+    verdict = f"MISSED (expected {', '.join(expected)})" if is_missed else "caught by"
+    print(f"{name:38} {verdict} {', '.join(caught)}")
+    examples = [one for one in violations if one.rule in expected] or violations
+    for violation in examples[:2]:
+        print(f"    {violation}", flush=True)
+    return is_missed
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 import time
 import traceback
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -51,6 +53,19 @@ def apply(name: str) -> None:
         sys.stderr.flush()
         # Python goes on after an exception in sitecustomize.
         os._exit(CANNOT)
+
+
+def applicable(name: str) -> str:
+    """Why a way cannot be applied to the engine as it is, or "" if it can."""
+    program = f"import sabotage; sabotage.apply({name!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
 
 
 def _module(name: str) -> Any:
@@ -190,7 +205,7 @@ def duplicate_unique_id_in_one_bulk() -> None:
 
 def ignore_retry_after() -> None:
     _replace(_module("judge"), "after_throttling", lambda _: lambda *_a, **_k: 0.05)
-    _replace(_module("quota").Quota, "block", lambda _: lambda *_a, **_k: None)
+    _replace(_module("quota").Quota, "throttled", lambda _: lambda *_a, **_k: 0.05)
 
 
 def quota_off() -> None:

@@ -1,15 +1,18 @@
 import time
+from hashlib import sha1
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from klaviyo_relay import lane_entrance
+from klaviyo_relay import Track, lane_entrance
+from klaviyo_relay.envelope import Envelope, encode
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
@@ -17,6 +20,7 @@ from klaviyo_relay_worker.embedded import PrivateRedis
 
 LANE = "default:events"
 MOST = 1_000_000
+ODD = 'a "quoted" \\ é\n'
 
 
 @pytest.fixture
@@ -26,6 +30,15 @@ def entrance(redis):
 
 def pairs(first, last):
     return [(number, b"message %d" % number) for number in range(first, last + 1)]
+
+
+def hexed(name):
+    return sha1(name, usedforsecurity=False).hexdigest()
+
+
+def numbers(lanes):
+    counts = lanes.counts()
+    return {name: counts[name] for name in ("accepted", "bytes")}
 
 
 def origins(lanes):
@@ -140,7 +153,28 @@ def test_what_was_accepted_is_counted_once_in_commands_and_bytes(entrance, lanes
     entrance.ship(LANE, "s", [(1, b"four"), (2, b"fives")])
     entrance.ship(LANE, "s", [(2, b"fives"), (3, b"three")])
 
-    assert lanes.counts() == {"accepted": 3, "bytes": 14}
+    assert numbers(lanes) == {"accepted": 3, "bytes": 14}
+
+
+ENVELOPE = Envelope(id="1", account="default", at=1, command=Track(metric="M", email="a@x.io"))
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        (encode(ENVELOPE), b"1"),
+        (encode(replace(ENVELOPE, id=ODD)), ODD.encode()),
+        (b"four", hexed(b"four").encode()),
+        (b'{"id":"1', hexed(b'{"id":"1').encode()),
+    ],
+    ids=["an id", "an id with escapes", "no envelope", "half an id"],
+)
+def test_a_lane_sums_the_fingerprints_of_the_ids_that_it_takes(entrance, lanes, message, name):
+    once = int(hexed(name)[:13], 16)
+    entrance.ship(LANE, "s", [(1, message), (2, message)])
+    entrance.ship(LANE, "s", [(2, message)])
+
+    assert lanes.counts()["accepted_ids"] == 2 * once % 2**52
 
 
 def test_a_lane_is_in_the_register_from_its_first_command_on(entrance, redis):
@@ -198,7 +232,7 @@ def test_a_lane_that_holds_as_many_bytes_as_it_may_takes_no_more(redis, lanes):
     with pytest.raises(BackpressureError, match=LANE):
         entrance.ship(LANE, "s", [(3, b"x")])
 
-    assert lanes.counts() == {"accepted": 2, "bytes": 100}
+    assert numbers(lanes) == {"accepted": 2, "bytes": 100}
     assert entrance.mark(LANE, "s") == 2
     assert entrance.ship("default:lists", "s", [(3, b"x")]).added == 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import pytest
 
@@ -40,17 +39,26 @@ def test_the_variable_of_an_account(account, variable):
     assert variable_of(account) == variable
 
 
-def test_a_pause_is_shared_and_loud_and_ends(accounts, redis, keys, caplog):
+def test_a_refused_key_pauses_the_account_loudly_once_a_minute(accounts, redis, keys, caplog):
     other = Accounts(redis, keys, WorkerSettings())
-    assert other.paused_until("default") == 0
-    accounts.pause("default", Snooze(60.0, "unauthorized", detail="401"))
-    assert 59 < other.paused_until("default") - time.time() <= 60.001
-    assert other.paused_until("eu") == 0
+    for _ in range(3):
+        accounts.pause("default", "events", Snooze(60.0, "unauthorized", detail="401", status=401))
+    whole, own = other.breakers.look("default", "events")
+    assert 59 < whole.wait_seconds <= 60
+    assert (whole.reason, own.reason) == ("unauthorized", "")
+    assert other.breakers.look("eu", "events")[0].wait_seconds == 0
     [record] = caplog.records
     assert (record.levelno, KEY in record.getMessage()) == (logging.ERROR, False)
     assert "KLAVIYO_API_KEY" in record.getMessage()
-    other.resume("default")
-    assert accounts.paused_until("default") == 0
+    other.breakers.resume("default", "")
+    assert accounts.breakers.look("default", "events")[0].word == "closed"
+
+
+def test_a_missing_scope_pauses_one_family_only(accounts, caplog):
+    accounts.pause("default", "consent", Snooze(60.0, "unauthorized", detail="403", status=403))
+    assert accounts.breakers.look("default", "consent")[1].reason == "unauthorized"
+    assert not any(one.wait_seconds for one in accounts.breakers.look("default", "events"))
+    assert "scopes of KLAVIYO_API_KEY for consent" in caplog.text
 
 
 def test_list_names_are_learned_and_forgotten(accounts, redis, keys):

@@ -6,6 +6,7 @@ and no outage of any kind costs a command.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -25,6 +26,8 @@ from klaviyo_relay import (
     Unsuppress,
 )
 from klaviyo_relay.envelope import LANES
+from klaviyo_relay.keys import split
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import delivery, judge, suspicion
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
@@ -334,9 +337,8 @@ def test_an_outage_with_500_parks_nobody(house, sandbox, monkeypatch, tracks):
 
 def test_an_unreadable_message_is_a_dead_letter(house, sandbox, tracks):
     house.enqueue(*tracks(3))
-    stream = house.keys.lane("default", "events").stream
-    house.redis.xadd(stream, {"e": b'{"v":99}'})
-    house.redis.hincrby(house.keys.lane("default", "events").counts, "accepted", 1)
+    entrance = LaneEntrance(house.redis, house.keys, 10**9)
+    entrance.ship("default:events", "newer", [(1, b'{"v":99}')])
     house.work_off()
     assert house.numbers("events") == {"delivered": 3, "dead": 1}
 
@@ -427,7 +429,7 @@ def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, mo
     assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
 
 
-def _die(*_arguments):
+def _die(*_arguments, **_keywords):
     raise KeyboardInterrupt
 
 
@@ -522,22 +524,86 @@ def test_outages_are_counted_until_one_success(house, sandbox, tracks, until):
     assert house.lanes()["events"]["breaker"] == "closed"
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_bad_key_pauses_the_account_and_kills_nothing(
-    house, sandbox, tracks, status, monkeypatch
+def test_a_refused_key_pauses_the_whole_account_and_kills_nothing(
+    house, sandbox, tracks, monkeypatch
 ):
     monkeypatch.setattr(judge, "PROBE_SECONDS", 0.3)
-    sandbox.set_faults([{"status": status}])
+    sandbox.set_faults([{"status": 401}])
     house.enqueue(*tracks(10), Identify(email="a@shop.io"))
     house.planner.deliver("default", "events")
     house.planner.deliver("default", "profiles")
     assert house.requests_to(limits.IMPORT_PROFILE) == 0, "the whole account must wait"
-    assert house.lanes()["events"]["paused"]
+    assert house.lanes()["events"]["paused_because"] == "unauthorized"
     assert house.dead() == []
     sandbox.clear_faults()
     house.work_off()
     assert house.numbers("events") == {"delivered": 10}
     assert house.numbers("profiles") == {"delivered": 1}
+    assert not house.lanes()["events"]["paused"]
+
+
+def test_a_missing_scope_pauses_only_what_needs_it(house, sandbox, tracks, monkeypatch):
+    monkeypatch.setattr(judge, "PROBE_SECONDS", 0.3)
+    sandbox.set_faults([{"endpoint": BULK, "status": 403}])
+    house.enqueue(*tracks(10), Identify(email="a@shop.io"))
+    house.turn()
+    assert house.numbers("profiles") == {"delivered": 1}
+    assert house.numbers("events") == {"backlog": 10}
+    assert house.lanes()["events"]["paused"]
+    assert not house.lanes()["profiles"]["paused"]
+    sandbox.clear_faults()
+    house.work_off()
+
+
+def test_a_paused_account_is_probed_by_one_lane_of_one_worker(house, sandbox, tracks, monkeypatch):
+    monkeypatch.setattr(judge, "PROBE_SECONDS", 0.5)
+    sandbox.set_faults([{"status": 401}])
+    house.enqueue(*tracks(10), Identify(email="a@shop.io"), Suppress(email="b@shop.io"))
+    planners = [house.planner, house.make_planner()]
+    end = time.monotonic() + 2.2
+    while time.monotonic() < end:
+        for planner in planners:
+            for name in house.status.lanes():
+                planner.deliver(*split(name))
+    requests = sum(sum(one.values()) for one in sandbox.summary()["requests"].values())
+    assert 3 <= requests <= 6, "one at first, then one each half second"
+
+
+def test_an_open_breaker_holds_the_twin_too_and_one_probe_closes_it(
+    house, sandbox, tracks, monkeypatch, until
+):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.2)
+    sandbox.set_faults([{"status": 503}])
+    house.enqueue(*tracks(10))
+    until(lambda: house.turn() or house.lanes()["events"]["breaker"] == "open")
+    house.enqueue(*tracks(10), bulk=True)
+    before = house.requests_to(BULK)
+    house.planner.deliver("default", "events:bulk")
+    assert house.requests_to(BULK) == before
+    assert house.lanes()["events:bulk"]["breaker"] != "closed"
+    sandbox.clear_faults()
+    house.work_off()
+    assert house.lanes()["events"]["breaker"] == "closed"
+
+
+def test_a_half_open_breaker_lets_one_batch_through(house, sandbox, tracks, monkeypatch, until):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.05)
+    sandbox.set_faults([{"status": 503}])
+    house.enqueue(*tracks(4_000))
+    until(lambda: house.turn() or house.lanes()["events"]["breaker"] == "open")
+    before = house.requests_to(BULK)
+    until(lambda: house.lanes()["events"]["breaker"] == "half-open")
+    house.planner.deliver("default", "events")
+    assert house.requests_to(BULK) - before <= 1
+
+
+def test_what_a_person_paused_waits_for_a_person(house, sandbox, tracks):
+    house.enqueue(*tracks(10), Identify(email="a@shop.io"))
+    house.planner.accounts.breakers.pause("default", "", "person")
+    house.turn()
+    assert house.numbers("events") == {"backlog": 10}
+    house.planner.accounts.breakers.resume("default", "")
+    house.work_off()
 
 
 def test_a_key_that_the_sandbox_refuses_is_mended_by_a_new_worker(

@@ -270,6 +270,73 @@ def test_a_snooze_is_remembered_and_forgotten(bench):
     assert bench.lane.state() == LaneState()
 
 
+# --- what is gone stays gone ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outcome", [Delivered(), Dropped("r"), Dead(REFUSED), Parked(1e9, "x"), Following("J", 0)]
+)
+def test_a_late_settlement_brings_back_nothing(bench, outcome):
+    bench.ship(person("a"), person("b"))
+    [first, second] = bench.read()
+    bench.settle([first], Delivered())
+    bench.settle([first, second], outcome)
+    found = bench.numbers()
+    assert (found["accepted"], found["delivered"] + sum(found.get(p, 0) for p in OTHERS)) == (2, 2)
+    assert "lost" not in found
+
+
+OTHERS = ("dropped", "dead", "parked", "following")
+
+
+def test_a_letter_that_was_redriven_is_not_buried_again_by_a_repeated_call(bench):
+    bench.ship(person())
+    entries = bench.read()
+    bench.settle(entries, Dead(REFUSED))
+    assert bench.letters.redrive(list(bench.letters.all([bench.lane.name]))) == 1
+    bench.settle(entries, Dead(REFUSED))
+    assert bench.numbers() == {"accepted": 1, "backlog": 1}
+
+
+def test_a_parked_command_that_was_delivered_is_not_parked_again(bench):
+    bench.ship(person())
+    bench.settle(bench.read(), Parked(1.0, "x"))
+    [entry], _ = bench.lane.due(2.0)
+    bench.settle([entry], Delivered())
+    bench.settle([entry], Parked(1.0, "x"))
+    assert bench.numbers() == {"accepted": 1, "delivered": 1}
+    assert bench.lane.due(1e12) == ([], [])
+
+
+def test_a_job_that_has_ended_is_not_postponed(bench):
+    bench.ship(person())
+    bench.settle(bench.read(), Following("JOB", 0), now=1000.0)
+    [(job, record)] = bench.lane.due(1e9)[1]
+    [[entry]] = record.parts()
+    bench.lane.settle_job(bench.lease, job, record, {entry.key: Delivered()}, 2000.0)
+    bench.lane.settle_job(bench.lease, job, record, {}, 2000.0)
+    assert bench.lane.due(1e12) == ([], [])
+
+
+@pytest.mark.parametrize("outcome", [Dead(REFUSED), Parked(1e9, "x")], ids=["dead", "parked"])
+def test_a_command_that_came_in_twice_has_one_place_and_loses_none(bench, outcome):
+    message = encode(Envelope(id="1", account="default", at=1, command=person()))
+    bench.ship_raw(message)
+    bench.ship_raw(message)
+    bench.settle(bench.read(), outcome)
+    place = "dead" if isinstance(outcome, Dead) else "parked"
+    assert bench.numbers() == {"accepted": 2, place: 1, "dropped": 1}
+
+
+def test_rows_of_one_job_that_are_written_down_one_after_the_other_add_up(bench):
+    bench.ship(person("a"), person("b"))
+    for row, entry in enumerate(bench.read()):
+        bench.settle([entry], Following("JOB", row), now=1000.0)
+    [(_, record)] = bench.lane.due(1e9)[1]
+    assert [part[0].command.email for part in record.parts()] == ["a@x.io", "b@x.io"]
+    assert bench.numbers() == {"accepted": 2, "following": 2}
+
+
 # --- conservation ---------------------------------------------------------------------------------
 
 OUTCOMES = st.sampled_from(["delivered", "dropped", "dead", "parked", "following", "none"])

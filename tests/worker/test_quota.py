@@ -9,7 +9,7 @@ import pytest
 
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker.klaviyo.limits import RateLimit
-from klaviyo_relay_worker.quota import Quota
+from klaviyo_relay_worker.quota import Quota, limits_said
 
 ENDPOINT = "POST /api/x"
 
@@ -63,7 +63,7 @@ def test_a_minute_later_there_is_room_again(redis, keys):
     quota = quota_of(redis, keys, 100, 3)
     for _ in range(3):
         reserve(quota)
-    key = keys.quota("default", ENDPOINT)
+    key = keys.quota("default", ENDPOINT).times
     for at, stored in enumerate(redis.lrange(key, 0, -1)):
         redis.lset(key, at, int(stored) - 60_301)
     assert reserve(quota) == 0
@@ -73,7 +73,7 @@ def test_a_refusal_reserves_nothing(redis, keys):
     quota = quota_of(redis, keys, 2, 100)
     for _ in range(20):
         reserve(quota)
-    assert redis.llen(keys.quota("default", ENDPOINT)) == 2
+    assert redis.llen(keys.quota("default", ENDPOINT).times) == 2
 
 
 def test_the_wait_is_until_there_is_room(redis, keys, until):
@@ -90,13 +90,13 @@ def test_the_day_limits_too(redis, keys):
     quota = quota_of(redis, keys, 100, 100, day=2)
     assert reserve(quota) == reserve(quota) == 0
     assert reserve(quota) > 86_000
-    assert redis.ttl(keys.quota("default", ENDPOINT)) > 86_000
+    assert redis.ttl(keys.quota("default", ENDPOINT).times) > 86_000
 
 
 def test_a_block_holds_everybody_off(redis, redis_url, keys, until):
     other_client = connect(redis_url)
     quota, other = quota_of(redis, keys, 9, 99), quota_of(other_client, keys, 9, 99)
-    quota.block("default", ENDPOINT, 0.3)
+    quota.throttled("default", ENDPOINT, 0.3)
     assert 0 < reserve(other) <= 0.3
     assert other.reserve("another", ENDPOINT) == 0
     until(lambda: reserve(other) == 0, 5)
@@ -132,3 +132,129 @@ def test_the_bulk_lane_never_lets_the_live_one_forget(redis, keys):
 def test_a_small_limit_leaves_the_bulk_lane_at_least_one(redis, keys, limit):
     quota = quota_of(redis, keys, limit, limit)
     assert reserve(quota, is_bulk_lane=True) == 0
+
+
+def test_a_live_request_that_waits_goes_before_all_bulk_ones(redis, keys, until):
+    quota = quota_of(redis, keys, 5, 1_000)
+    while reserve(quota) == 0:
+        pass
+    until(lambda: redis.lindex(keys.quota("default", ENDPOINT).times, 0))
+    times = keys.quota("default", ENDPOINT).times
+    for at, stored in enumerate(redis.lrange(times, 0, -1)):
+        redis.lset(times, at, int(stored) - 2_000)
+    assert reserve(quota, is_bulk_lane=True) > 0, "there is room, but a live one has claimed it"
+    assert reserve(quota) == 0
+    assert reserve(quota, is_bulk_lane=True) == 0
+
+
+def test_a_claim_of_a_live_request_that_never_comes_ends(redis, keys, until):
+    quota = quota_of(redis, keys, 1, 1_000)
+    assert reserve(quota) == 0
+    assert reserve(quota) > 0
+    state = keys.quota("default", ENDPOINT).state
+    redis.hset(state, "claimed", int(redis.hget(state, "claimed")) - 60_000)
+    until(lambda: reserve(quota, is_bulk_lane=True) == 0, 5)
+
+
+# --- others on the same account -------------------------------------------------------------------
+
+
+def granted_at_once(quota):
+    """How many requests may go out now."""
+    granted = 0
+    while reserve(quota) == 0:
+        granted += 1
+    return granted
+
+
+def age_everything(redis, keys, seconds):
+    """As if so much time had passed."""
+    names = keys.quota("default", ENDPOINT)
+    redis.delete(names.times)
+    for field in ("share_at", "blocked", "claimed"):
+        if stored := redis.hget(names.state, field):
+            redis.hset(names.state, field, int(stored) - int(seconds * 1000))
+
+
+def test_a_429_that_we_did_not_earn_halves_our_share_once_for_all_in_flight(redis, keys):
+    quota = quota_of(redis, keys, 40, 1_000)
+    assert quota.throttled("default", ENDPOINT, 1.0) == 0.5
+    assert quota.throttled("default", ENDPOINT, 1.0) == pytest.approx(0.5, abs=0.01)
+    age_everything(redis, keys, 1.1)
+    assert 20 <= granted_at_once(quota) <= 21
+
+
+def test_our_share_grows_back_with_time(redis, keys):
+    quota = quota_of(redis, keys, 40, 1_000)
+    for _ in range(10):
+        quota.throttled("default", ENDPOINT, 1.0)
+        age_everything(redis, keys, 1.1)
+    assert granted_at_once(quota) <= 4
+    age_everything(redis, keys, 75)
+    assert 20 <= granted_at_once(quota) <= 26
+    age_everything(redis, keys, 80)
+    assert granted_at_once(quota) == 40
+
+
+def test_a_share_of_a_small_limit_is_one_request_at_least(redis, keys):
+    quota = quota_of(redis, keys, 1, 15)
+    for _ in range(10):
+        quota.throttled("default", ENDPOINT, 0.1)
+        age_everything(redis, keys, 1)
+    assert granted_at_once(quota) == 1
+
+
+# --- what Klaviyo says of its limits --------------------------------------------------------------
+
+
+def said(text, **more):
+    return {"ratelimit-limit": text, **{f"ratelimit-{name}": value for name, value in more.items()}}
+
+
+@pytest.mark.parametrize("limit", [3, 9])
+def test_klaviyos_own_word_on_a_limit_counts_for_all_workers(redis, redis_url, keys, limit):
+    other_client = connect(redis_url)
+    quota, other = quota_of(redis, keys, 5, 100), quota_of(other_client, keys, 5, 100)
+    quota.learn("default", ENDPOINT, said(f"{limit}, {limit};w=1, 100;w=60"))
+    assert granted_at_once(other) == limit
+    other_client.close()
+
+
+def test_a_limit_that_is_as_published_again_is_forgotten(redis, keys):
+    quota = quota_of(redis, keys, 5, 100)
+    quota.learn("default", ENDPOINT, said("3, 3;w=1, 100;w=60"))
+    quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60"))
+    assert granted_at_once(quota) == 5
+
+
+def test_the_same_word_again_costs_nothing(redis, keys):
+    quota = quota_of(redis, keys, 5, 100)
+    quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60"))
+    before = redis.info("stats")["total_commands_processed"]
+    for _ in range(50):
+        quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60", remaining="4", reset="0"))
+    assert redis.info("stats")["total_commands_processed"] - before <= 2
+
+
+def test_a_window_that_is_used_up_is_waited_for(redis, keys):
+    quota = quota_of(redis, keys, 5, 100)
+    quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60", remaining="0", reset="1"))
+    assert 0.5 < reserve(quota) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("75, 75;w=1, 750;w=60", {1: 75, 60: 750}),
+        ("10, 10;w=1, 150;w=60, 150;w=86400", {1: 10, 60: 150, 86400: 150}),
+        ("75,75; w=1", {1: 75}),
+        ("0;w=1", {}),
+        ("5;w=7", {}),
+        ("99999999999;w=1", {}),
+        ("-5;w=1;DROP", {1: 5}),
+        ("nonsense", {}),
+        ("", {}),
+    ],
+)
+def test_a_header_is_read_or_passed_over(text, limits):
+    assert limits_said(text) == limits

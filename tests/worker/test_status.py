@@ -8,6 +8,9 @@ import pytest
 
 from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay_worker import fingerprints, status
+from klaviyo_relay_worker.breaker import Breakers
+from klaviyo_relay_worker.fingerprints import Auditor
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
@@ -25,7 +28,7 @@ def lane(redis, keys):
 
 
 def test_an_empty_redis_has_nothing_and_has_lost_nothing(report):
-    assert report() == {"accounts": {}, "lost": 0}
+    assert report() == {"accounts": {}, "lost": 0, "surplus": 0}
 
 
 def test_every_place_is_counted(redis, relay_settings, lane, report):
@@ -65,32 +68,47 @@ def test_a_command_that_vanished_is_lost(redis, relay_settings, lane, report):
     assert report()["lost"] == 1
 
 
+@pytest.fixture
+def seen(redis, keys, relay_settings, report):
+    """Breakers, and what the report says of a lane that they hold."""
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    breakers = Breakers(redis, keys)
+    return breakers, lambda: report()["accounts"]["default"]["lanes"]["profiles"]
+
+
 @pytest.mark.parametrize(
-    ("failures", "in_seconds", "breaker", "waits_for"),
-    [
-        (0, -9, "closed", ""),
-        (2, 9, "closed", "outage"),
-        (3, 9, "open", "outage"),
-        (3, -9, "half-open", ""),
-    ],
-    ids=["none", "two", "three", "three, time is up"],
+    ("failures", "wait", "breaker", "waits_for"),
+    [(2, 9, "closed", ""), (3, 9, "open", "outage"), (3, 0, "half-open", "outage")],
+    ids=["two", "three", "three, time is up"],
 )
-def test_the_breaker_is_open_while_a_failing_lane_waits(  # noqa: PLR0917 - fixtures
-    relay_settings, lane, report, failures, in_seconds, breaker, waits_for
-):
-    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
-    lane.snooze(time.time() + in_seconds, "outage", failures)
-    found = report()["accounts"]["default"]["lanes"]["profiles"]
-    assert (found["breaker"], found["waits_for"]) == (breaker, waits_for)
+def test_the_breaker_is_open_after_three_outages_in_a_row(seen, failures, wait, breaker, waits_for):
+    breakers, lane = seen
+    for _ in range(failures):
+        breakers.failed("default", "profiles", time.monotonic() + 0.5, wait)
+    assert (lane()["breaker"], lane()["waits_for"]) == (breaker, waits_for)
+    assert lane()["paused"] is False
 
 
-@pytest.mark.parametrize(("in_seconds", "is_paused"), [(30, True), (-1, False)])
-def test_a_paused_account_pauses_its_lanes(  # noqa: PLR0917 - fixtures
-    redis, keys, relay_settings, report, in_seconds, is_paused
-):
-    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
-    redis.hset(keys.account("default"), "until", f"{time.time() + in_seconds:.3f}")
-    assert report()["accounts"]["default"]["lanes"]["profiles"]["paused"] is is_paused
+def test_a_lane_that_snoozes_says_why(seen, lane):
+    lane.snooze(time.time() + 9, "quota", 0)
+    assert (seen[1]()["waits_for"], seen[1]()["breaker"]) == ("quota", "closed")
+
+
+@pytest.mark.parametrize("family", ["", "profiles", "events"])
+@pytest.mark.parametrize("reason", ["unauthorized", "person"])
+def test_a_pause_is_said_with_its_reason(seen, family, reason):
+    breakers, lane = seen
+    breakers.pause("default", family, reason, 30)
+    is_paused = family != "events"
+    assert lane()["paused"] is is_paused
+    assert lane()["paused_because"] == lane()["waits_for"] == (reason if is_paused else "")
+
+
+def test_a_lane_that_a_person_paused_says_so(seen, lane):
+    lane.pause()
+    assert seen[1]()["paused_because"] == "person"
+    lane.resume()
+    assert seen[1]()["paused"] is False
 
 
 def test_the_age_is_that_of_the_oldest_entry(redis, keys, report):
@@ -122,3 +140,92 @@ def test_a_namespace_is_counted_by_itself(redis, relay_settings, report):
     Producer(other).enqueue_many([Identify(email="a@x.io")])
     assert report()["accounts"] == {}
     assert list(Status(redis, other.keys).report()["accounts"]) == ["default"]
+
+
+# --- stored ids -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(redis, keys, relay_settings, lane):
+    """A lane of eight with commands in every place; returns the keys of the two in the stream."""
+    people = [Identify(email=f"p{n}@x.io") for n in range(8)]
+    Producer(relay_settings).enqueue_many(people, bulk=False)
+    lease = Lease(lane.keys.lease)
+    redis.set(lease.key, lease.token)
+    entries, _, _ = lane.read("0-0", 10)
+    outcomes = [
+        Delivered(), Dead(Failure()), Dropped("r"), Parked(1e9, "x"),
+        Following("J", 0), Following("J", 1),
+    ]  # fmt: skip
+    by_key = {entry.key: one for entry, one in zip(entries, outcomes, strict=False)}
+    lane.settle(lease, entries, by_key, time.time())
+    return entries
+
+
+def verdict(report):
+    return {name: report["accounts"]["default"]["lanes"]["profiles"][name] for name in VERDICT}
+
+
+VERDICT = ("lost", "surplus", "checked")
+
+
+@pytest.fixture(params=[False, True], ids=["in one step", "page by page"])
+def looked_at(request, report, monkeypatch):
+    """The verdict on the lane, by either way of looking at its ids."""
+    if request.param:
+        monkeypatch.setattr(status, "IDS_MOST", 0)
+        monkeypatch.setattr(fingerprints, "_PAGE", 2)
+    return lambda: verdict(report(audits=request.param))
+
+
+def test_what_adds_up_is_neither_lost_nor_too_much(settled, looked_at):
+    assert looked_at() == {"lost": 0, "surplus": 0, "checked": "ids"}
+
+
+def test_an_entry_deleted_by_hand_is_lost(redis, settled, lane, looked_at):
+    redis.xdel(lane.keys.stream, settled[-1].key)
+    assert looked_at() == {"lost": 1, "surplus": 0, "checked": "ids"}
+
+
+def test_an_entry_added_by_hand_is_too_much(redis, settled, lane, looked_at):
+    redis.xadd(lane.keys.stream, {"e": b"{}"})
+    assert looked_at() == {"lost": 0, "surplus": 1, "checked": "ids"}
+
+
+def test_a_double_count_hides_no_loss(redis, settled, lane, looked_at):
+    redis.hincrby(lane.keys.counts, "delivered", 1)
+    redis.xdel(lane.keys.stream, settled[-1].key)
+    assert looked_at() == {"lost": 1, "surplus": 1, "checked": "ids"}
+
+
+@pytest.mark.parametrize("place", ["parked", "dead"])
+def test_a_command_that_was_exchanged_is_lost(redis, settled, lane, looked_at, place):
+    [name] = redis.hkeys(getattr(lane.keys, place))
+    redis.hdel(getattr(lane.keys, place), name)
+    redis.hset(getattr(lane.keys, place), "another", b"{}")
+    assert looked_at() == {"lost": 1, "surplus": 1, "checked": "ids"}
+
+
+def test_the_rows_of_a_job_that_vanished_are_lost(redis, settled, lane, looked_at):
+    redis.hdel(lane.keys.following, "J")
+    assert looked_at() == {"lost": 2, "surplus": 0, "checked": "ids"}
+
+
+def test_of_a_large_lane_only_an_audit_looks_at_the_ids(redis, settled, lane, report, monkeypatch):
+    monkeypatch.setattr(status, "IDS_MOST", 4)
+    redis.hincrby(lane.keys.counts, "delivered", 1)
+    redis.xdel(lane.keys.stream, settled[-1].key)
+    assert verdict(report()) == {"lost": 0, "surplus": 0, "checked": "counts"}
+    assert verdict(report(audits=True)) == {"lost": 1, "surplus": 1, "checked": "ids"}
+
+
+def test_an_audit_of_a_lane_that_never_rests_says_so(redis, settled, lane, report, monkeypatch):
+    monkeypatch.setattr(status, "IDS_MOST", 0)
+    look = Auditor._sum_of_all
+
+    def look_while_it_changes(self, keys):
+        redis.hincrby(keys.counts, "revision", 1)
+        return look(self, keys)
+
+    monkeypatch.setattr(Auditor, "_sum_of_all", look_while_it_changes)
+    assert verdict(report(audits=True)) == {"lost": 0, "surplus": 0, "checked": "busy"}

@@ -11,6 +11,7 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
+from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.quota import Quota
@@ -19,13 +20,19 @@ from klaviyo_relay_worker.settings import WorkerSettings
 logger = logging.getLogger("klaviyo_relay_worker.accounts")
 
 COMPLAIN_EVERY_SECONDS = 60.0
+UNAUTHENTICATED = 401
+
+# A full Redis refuses a plain HSET.
+_SET = """#!lua flags=allow-oom
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
 
 
 class Accounts:
     """All accounts of this worker.
 
     Attributes:
-        quota: shared by all workers.
+        quota, breakers: shared by all workers.
     """
 
     def __init__(self, redis: Redis, keys: Keys, settings: WorkerSettings) -> None:
@@ -35,13 +42,16 @@ class Accounts:
         self._clients: dict[str, KlaviyoClient] = {}
         self._guard = threading.Lock()
         self._complained_at: dict[str, float] = {}
+        self._set: Any = redis.register_script(_SET)
         self.quota = Quota(redis, keys)
+        self.breakers = Breakers(redis, keys)
 
     def client(self, account: str) -> KlaviyoClient | None:
         """The client of an account, or None where this worker has no key for it."""
         key = self._settings.api_keys.get(account)
         if key is None:
-            self._complain(account, f"no API key for the account; set {variable_of(account)}")
+            text = f"account {account}: no API key for it here; set {variable_of(account)}"
+            self._complain(account, text)
             return None
         with self._guard:
             if account not in self._clients:
@@ -53,24 +63,20 @@ class Accounts:
                 )
             return self._clients[account]
 
-    def pause(self, account: str, snooze: Snooze) -> None:
-        """Klaviyo refuses the key: no lane of the account sends until the next probe."""
-        values = {"reason": snooze.reason, "until": f"{time.time() + snooze.seconds:.3f}"}
-        self._redis.hset(self._keys.account(account), mapping=values)  # type: ignore[arg-type]
+    def pause(self, account: str, family: str, snooze: Snooze) -> None:
+        """Klaviyo refuses the key (401), or what is asked with it (403): wait for the next probe.
+
+        A missing scope concerns one family of endpoints: the others go on.
+        """
+        whole = snooze.status == UNAUTHENTICATED
+        self.breakers.pause(account, "" if whole else family, snooze.reason, snooze.seconds)
+        variable = variable_of(account)
+        mend = f"check {variable}" if whole else f"check the scopes of {variable} for {family}"
         self._complain(
-            account,
-            f"Klaviyo answers {snooze.detail} to the API key; check {variable_of(account)} and its"
-            f" scopes. Nothing is lost; tried again every {snooze.seconds:.0f} s",
+            f"{account}:{'' if whole else family}",
+            f"account {account}: Klaviyo answers {snooze.detail}; {mend}. Nothing is lost; tried"
+            f" again every {snooze.seconds:.0f} s, or at klaviyo-relay resume {account}",
         )
-
-    def paused_until(self, account: str) -> float:
-        """Seconds since 1970 until which the account sends nothing; 0 if it is not paused."""
-        stored: Any = self._redis.hget(self._keys.account(account), "until")
-        return float(stored or 0)
-
-    def resume(self, account: str) -> None:
-        """A delivery went through, or a person says so."""
-        self._redis.delete(self._keys.account(account))
 
     def lists(self, account: str) -> dict[str, str]:
         """The list names that are known, with their ids."""
@@ -83,14 +89,14 @@ class Accounts:
             if identity is None:
                 self._redis.hdel(self._keys.lists(account), name)
             else:
-                self._redis.hset(self._keys.lists(account), name, identity)
+                self._set(keys=[self._keys.lists(account)], args=[name, identity])
 
-    def _complain(self, account: str, what: str) -> None:
+    def _complain(self, about: str, what: str) -> None:
         """Loudly, but not more than once a minute."""
-        last = self._complained_at.get(account)
+        last = self._complained_at.get(about)
         if last is None or time.monotonic() - last >= COMPLAIN_EVERY_SECONDS:
-            self._complained_at[account] = time.monotonic()
-            logger.error("account %s: %s", account, what)
+            self._complained_at[about] = time.monotonic()
+            logger.error("%s", what)
 
 
 def variable_of(account: str) -> str:

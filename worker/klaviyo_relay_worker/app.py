@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutting_down
+from celery.signals import worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
@@ -70,6 +70,27 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     )
     install(app, settings, ends_when_stalled=True)
     return app
+
+
+def run_worker(app: Celery, arguments: list[str]) -> int:
+    """Run a worker with Celery's command line; returns the exit code that `worker_main` drops.
+
+    A person's Ctrl-C is no failure, though Celery takes it for one.
+    """
+    codes: list[int] = []
+    signals: list[str] = []
+
+    def note_signal(sig: str, **_signal: Any) -> None:
+        signals.append(sig)
+
+    def note_end(sender: Any, **_signal: Any) -> None:
+        codes.append(sender.exitcode or 0)
+
+    worker_shutting_down.connect(note_signal, weak=False)
+    worker_shutdown.connect(note_end, weak=False)
+    app.worker_main(arguments)
+    code = codes[-1] if codes else 0
+    return 0 if "SIGINT" in signals and code != EXIT_CODE else code
 
 
 def install(

@@ -12,6 +12,7 @@ from msgspec import Struct
 from redis import Redis
 from redis.exceptions import RedisError
 
+from klaviyo_relay.keys import Keys
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool_place import why_unsuitable
 from klaviyo_relay_worker.accounts import variable_of
@@ -19,6 +20,7 @@ from klaviyo_relay_worker.errors import TransportError, UnsuitableRedisError
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.limits import GET_LISTS
+from klaviyo_relay_worker.occupancy import occupancy
 from klaviyo_relay_worker.server_version import check_version
 from klaviyo_relay_worker.settings import WorkerSettings
 
@@ -81,6 +83,7 @@ def check_redis(redis: Redis, settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "redis", f"{address} answers")
     yield from _durability(info)
     yield from _memory(info)
+    yield from _room(redis, settings.keys)
     apart = abs(time.time() - (seconds + microseconds / 1e6))
     if apart > CLOCK_TOLERANCE_SECONDS:
         text = f"Redis's clock and this machine's are {apart:.0f} s apart; run NTP on both"
@@ -110,12 +113,15 @@ def _memory(info: dict[str, Any]) -> Iterator[Finding]:
     if not most:
         text = "no maxmemory: a long outage may fill the machine; set it below the memory there is"
         yield Finding("warning", "memory", text)
-    elif int(info["used_memory"]) > 0.8 * most:
-        text = "Redis is filled above 80 % of maxmemory: producers keep their commands in the spool"
-        yield Finding("warning", "memory", text)
-    else:
-        share = int(info["used_memory"]) / most
-        yield Finding("ok", "memory", f"{share:.0%} of maxmemory is used")
+
+
+def _room(redis: Redis, keys: Keys) -> Iterator[Finding]:
+    found = occupancy(redis, keys)
+    if found.is_above_watermark:
+        text = f"{found}. Producers keep their commands in the spool; make room, or raise maxmemory"
+        yield Finding("warning", "room", text)
+    elif found.most:
+        yield Finding("ok", "room", f"{found.used / found.most:.0%} of maxmemory is used")
 
 
 def check_keys(settings: WorkerSettings) -> Iterator[Finding]:

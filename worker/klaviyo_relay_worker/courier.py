@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable
 
 from msgspec import Struct
+from redis.exceptions import RedisError
 
+from klaviyo_relay.envelope import BULK_SUFFIX
+from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.errors import TransportError
-from klaviyo_relay_worker.judge import interruption, no_answer
+from klaviyo_relay_worker.judge import OUTAGE, interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.klaviyo.limits import BULK_IMPORT_PROFILES
@@ -23,7 +27,6 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
-from klaviyo_relay_worker.quota import Quota
 from klaviyo_relay_worker.retry import backoff
 from klaviyo_relay_worker.telemetry import DeliveryAttempted, Telemetry
 
@@ -34,6 +37,7 @@ QUOTA_PATIENCE_SECONDS = 3.0
 LEASE = "lease"
 QUOTA = "quota"
 FAULT = "fault"
+REDIS_AWAY, REDIS_AWAY_SECONDS = "redis_away", 0.5
 DRAINING = "draining"
 
 
@@ -62,7 +66,7 @@ class Courier:
     def __init__(
         self,
         client: KlaviyoClient,
-        quota: Quota,
+        accounts: Accounts,
         telemetry: Telemetry,
         lane: Lane,
         lease: Lease,
@@ -71,10 +75,13 @@ class Courier:
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._client = client
-        self._quota = quota
+        self._quota = accounts.quota
+        self._breakers = accounts.breakers
         self._telemetry = telemetry
         self._account = lane.account
         self._lane = lane.lane
+        self._family = family_of(lane.lane)
+        self._is_bulk_lane = lane.lane.endswith(BULK_SUFFIX)
         self._notes = lane
         self._lease = lease
         self._failures = failures
@@ -85,6 +92,9 @@ class Courier:
         ledger = Ledger()
         try:
             snooze = self._converse(batch.converse(ledger), ledger)
+        except RedisError as error:
+            logger.warning("Redis is away in the middle of a conversation: %s", error)
+            snooze = Snooze(REDIS_AWAY_SECONDS, REDIS_AWAY)
         except Exception:
             # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
             logger.exception("the delivery of a batch to %s failed", batch.endpoint)
@@ -107,6 +117,7 @@ class Courier:
             answer = self._send(request)
             if isinstance(answer, Snooze):
                 return answer
+            ledger.facts.learn(request, answer)
             is_first = False
             try:
                 request = conversation.send(answer)
@@ -136,15 +147,31 @@ class Courier:
                 snooze.reason if snooze else "answered",
             )
         )
-        if status == 429 and snooze is not None:
-            self._quota.block(self._account, request.endpoint, snooze.seconds)
+        self._tell(request, answer, snooze, began)
         if answer is None or snooze is not None:
             return snooze or Snooze(0.0, FAULT)
         return answer
 
+    def _tell(
+        self, request: Request, answer: Answer | None, snooze: Snooze | None, began: float
+    ) -> None:
+        """What the answer, or the lack of one, teaches all workers."""
+        if snooze is not None and snooze.reason == OUTAGE:
+            self._breakers.failed(self._account, self._family, began, snooze.seconds)
+        elif snooze is None:
+            self._breakers.succeeded(self._account, self._family, began)
+        if answer is None:
+            return
+        if answer.status == 429 and snooze is not None:
+            self._quota.throttled(self._account, request.endpoint, snooze.seconds)
+        else:
+            self._quota.learn(self._account, request.endpoint, answer.headers)
+
     def _await_quota(self, request: Request) -> Snooze | None:
         until = time.monotonic() + QUOTA_PATIENCE_SECONDS
-        while wait := self._quota.reserve(self._account, request.endpoint):
+        while wait := self._quota.reserve(
+            self._account, request.endpoint, is_bulk_lane=self._is_bulk_lane
+        ):
             if time.monotonic() + wait > until:
                 return Snooze(wait, QUOTA)
             time.sleep(wait)

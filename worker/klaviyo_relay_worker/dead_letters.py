@@ -13,6 +13,7 @@ from redis import Redis
 from klaviyo_relay.envelope import Received
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.outcome import Failure
 
 _SCAN_COUNT = 500
@@ -94,11 +95,18 @@ def verb_of(envelope: Received) -> str:
 
 
 class DeadLetters:
-    """The dead letters of one Redis."""
+    """The dead letters of one Redis.
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    Args:
+        redis: the server with the lanes.
+        keys: the names of the keys.
+        journal_bytes: how large a lane's journal may become; 0 for none.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, *, journal_bytes: int = JOURNAL_BYTES) -> None:
         self._redis = redis
         self._keys = keys
+        self._journal_bytes = journal_bytes
         self._move: Any = redis.register_script(script_of("klaviyo_relay_worker", "redrive"))
 
     def all(self, lanes: Sequence[str]) -> Iterator[DeadLetter]:
@@ -134,7 +142,14 @@ class DeadLetters:
             keys = self._keys.lane(*split(one.lane))
             message = _encode(one.envelope) if what == "redrive" else b""
             moved += self._move(
-                keys=[keys.stream, keys.counts, keys.dead],
-                args=[what, self._keys.doorbell, one.lane, one.id, message],
+                keys=[keys.stream, keys.counts, keys.dead, keys.journal],
+                args=[
+                    what,
+                    self._keys.doorbell,
+                    one.lane,
+                    self._journal_bytes,
+                    one.id,
+                    message,
+                ],
             )
         return moved

@@ -23,17 +23,19 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.breaker import BreakerState, family_of
 from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.judge import UNAUTHORIZED
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.lane import JobRecord, Lane
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
+from klaviyo_relay_worker.settlement import JobRecord
 from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
@@ -70,6 +72,8 @@ class Delivery:
         executor: runs conversations.
         is_draining: asked before each plan; true ends the turn after what is in flight.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
+        breaker: of the lane's family, as it was at the beginning.
+        is_probe: until Klaviyo has answered properly, one batch at a time.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Delivery:
         *,
         is_draining: Callable[[], bool],
         parked_seconds: float,
+        breaker: BreakerState,
+        is_probe: bool,
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -100,7 +106,9 @@ class Delivery:
         state = lane.state()
         self._failures = state.failures
         self._strays = state.imports
-        self._suspicion = Suspicion(lane, state, parked_seconds, is_up=False)
+        self._is_probe = is_probe
+        is_up = 0 < state.failing_since < breaker.succeeded
+        self._suspicion = Suspicion(lane, state, parked_seconds, is_up=is_up)
         self._ends_at = time.monotonic() + TURN_SECONDS
 
     def run(self) -> Snooze | None:
@@ -140,7 +148,7 @@ class Delivery:
         return (
             self._snooze is None
             and now >= self._quota_at
-            and self._in_flight < IN_FLIGHT_MOST
+            and self._in_flight < (1 if self._is_probe else IN_FLIGHT_MOST)
             and now < self._ends_at
             and not self._is_draining()
         )
@@ -303,13 +311,15 @@ class Delivery:
         now = time.time()
         batch, ledger = returned.batch, returned.ledger
         if record is not None:
-            ended = self._lane.settle_job(self._lease, job_id, record, ledger.outcomes, now)
+            ended = self._lane.settle_job(
+                self._lease, job_id, record, ledger.outcomes, now, facts=ledger.facts
+            )
             self._intake.look_returned(job_id, batch, ledger, has_ended=ended)
             return
         if batch.endpoint == limits.GET_IMPORT_JOBS:
             self._settle_look_for_strays(returned)
             return
-        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now)
+        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
         if returned.snooze is None or returned.snooze.is_certain:
             self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)
@@ -328,6 +338,7 @@ class Delivery:
         """What the answer says of Klaviyo: remember failures, forget them after a success."""
         snooze = returned.snooze
         if snooze is None:
+            self._is_probe = self._is_probe and not returned.batch.endpoint
             if self._failures:
                 self._failures = 0
                 self._lane.recover()
@@ -335,6 +346,6 @@ class Delivery:
         if snooze.reason == LEASE:
             raise LeaseLostError(snooze.detail)
         if snooze.reason == UNAUTHORIZED:
-            self._accounts.pause(self._lane.account, snooze)
+            self._accounts.pause(self._lane.account, family_of(self._lane.lane), snooze)
         if self._snooze is None or snooze.seconds > self._snooze.seconds:
             self._snooze = snooze

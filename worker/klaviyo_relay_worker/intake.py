@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
-from klaviyo_relay_worker.lane import JobRecord, Lane
+from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Following, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
 from klaviyo_relay_worker.plan.lists import until_about_lists
+from klaviyo_relay_worker.settlement import JobRecord
 
 # Two full requests of events, one of profiles: what the next batches are chosen from.
 ENTRIES_MOST = {"events": 2_000, "privacy": 100}

@@ -11,67 +11,24 @@ from msgspec import Struct, field
 from redis import Redis
 
 from klaviyo_relay.commands import Unsubscribe
-from klaviyo_relay.envelope import Received, receive
+from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import Keys, LaneKeys
 from klaviyo_relay.lane_entrance import script_of
-from klaviyo_relay_worker import dead_letters
 from klaviyo_relay_worker.errors import LeaseLostError
+from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
-from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Following, Outcome, Parked
-from klaviyo_relay_worker.plan.batch import Entry, identities
+from klaviyo_relay_worker.outcome import Following, Outcome
+from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
+from klaviyo_relay_worker.settlement import (
+    JobRecord,
+    ParkedRecord,
+    bury_unreadable,
+    next_look,
+    operations,
+)
 
-# How soon an import job is looked at, and how that grows with its age.
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
-FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
-
-
-class ParkedRecord(Struct, frozen=True, omit_defaults=True):
-    """A parked command as it is stored.
-
-    Attributes:
-        reason: why it waits.
-        attempts: how many Klaviyo has refused.
-        since: when it was parked first, in seconds since 1970.
-        is_redriven, is_alone: as in `Entry`.
-    """
-
-    envelope: Received
-    reason: str
-    attempts: int = 0
-    since: float = 0.0
-    is_redriven: bool = False
-    is_alone: bool = False
-
-
-class JobRow(Struct, frozen=True, array_like=True):
-    """A command in an import job: its row there, what it is, and its attempts so far."""
-
-    row: int
-    envelope: Received
-    attempts: int = 0
-    is_redriven: bool = False
-
-
-class JobRecord(Struct, frozen=True):
-    """An import job being followed.
-
-    Attributes:
-        since: seconds since 1970.
-        rows: its commands.
-    """
-
-    since: float
-    rows: list[JobRow]
-
-    def parts(self) -> list[list[Entry]]:
-        """The entries of each row, in the rows' order."""
-        found: list[list[Entry]] = [[] for _ in range(1 + max(row.row for row in self.rows))]
-        for row in self.rows:
-            key = f"f:{row.envelope.id}"
-            entry = Entry(key, row.envelope, 0, row.attempts, row.is_redriven)
-            found[row.row].append(entry)
-        return found
 
 
 class LaneState(Struct, frozen=True):
@@ -98,6 +55,7 @@ class LaneState(Struct, frozen=True):
     imports: dict[str, float] = field(default_factory=dict)
 
 
+NO_FACTS = Facts()
 _IMPORT_NOTE = "import:"
 # A full Redis refuses a plain HSET.
 _NOTE = """#!lua flags=allow-oom
@@ -110,17 +68,30 @@ _SUSPECT = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
 return redis.call('HSET', KEYS[1], 'server_errors', ARGV[1], 'failing', ARGV[2])
 """
-_encode = msgspec.json.Encoder().encode
 _decode_parked = msgspec.json.Decoder(ParkedRecord).decode
 _decode_job = msgspec.json.Decoder(JobRecord).decode
 
 
 class Lane:
-    """One lane of one account."""
+    """One lane of one account.
 
-    def __init__(self, redis: Redis, keys: Keys, account: str, lane: str) -> None:
+    Args:
+        journal_bytes: how large its journal may become; 0 for none.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        account: str,
+        lane: str,
+        *,
+        journal_bytes: int = JOURNAL_BYTES,
+    ) -> None:
         self._redis = redis
+        self._journal_bytes = journal_bytes
         self.keys: LaneKeys = keys.lane(account, lane)
+        self._doorbell = keys.doorbell
         self.account = account
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
@@ -235,6 +206,15 @@ class Lane:
         """Let the lane wait until a time (seconds since 1970)."""
         self._note(keys=[self.keys.state], args=[f"{until:.3f}", reason, failures])
 
+    def pause(self) -> None:
+        """A person stops the lane."""
+        self._set(keys=[self.keys.state], args=["paused", "1"])
+
+    def resume(self) -> None:
+        """A person lets the lane go on, whatever it waits for, and rings for it."""
+        self._redis.hdel(self.keys.state, "paused", "until", "reason", "failures")
+        self._redis.publish(self._doorbell, self.name)
+
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""
         self._redis.hdel(self.keys.state, "until", "reason", "failures")
@@ -262,16 +242,29 @@ class Lane:
             self._redis.hdel(self.keys.state, *names)
 
     def settle(
-        self, lease: Lease, entries: Sequence[Entry], outcomes: Mapping[str, Outcome], now: float
+        self,
+        lease: Lease,
+        entries: Sequence[Entry],
+        outcomes: Mapping[str, Outcome],
+        now: float,
+        *,
+        facts: Facts = NO_FACTS,
     ) -> None:
-        """Write down what became of commands, all or nothing.
+        """Write down what became of commands, all or nothing; what is gone already stays gone.
+
+        Args:
+            lease: of the lane.
+            entries: the commands.
+            outcomes: by the keys of those that have one.
+            now: seconds since 1970.
+            facts: for the journal.
 
         Raises:
             LeaseLostError: another planner has the lane; nothing was written.
         """
         settled = [(entry, outcomes[entry.key]) for entry in entries if entry.key in outcomes]
         if settled:
-            self._run(lease, _operations(self.name, settled, now))
+            self._run(lease, operations(self.name, settled, now, facts))
 
     def settle_job(
         self,
@@ -280,6 +273,8 @@ class Lane:
         record: JobRecord,
         outcomes: Mapping[str, Outcome],
         now: float,
+        *,
+        facts: Facts = NO_FACTS,
     ) -> bool:
         """Write down what a look at an import job showed; returns whether the job has ended.
 
@@ -289,7 +284,7 @@ class Lane:
         entries = [entry for part in record.parts() for entry in part]
         settled = [(entry, outcomes[entry.key]) for entry in entries if entry.key in outcomes]
         if len(settled) == len(entries) and not isinstance(settled[0][1], Following):
-            self._run(lease, ["followed", job_id, *_operations(self.name, settled, now)])
+            self._run(lease, ["followed", job_id, *operations(self.name, settled, now, facts)])
             return True
         look = int(next_look(record.since, now) * 1000)
         self._run(lease, ["postponed", job_id, look])
@@ -297,12 +292,7 @@ class Lane:
 
     def bury_unreadable(self, lease: Lease, broken: Iterable[tuple[str, bytes, str]]) -> None:
         """Dead letters of messages that are no envelopes."""
-        arguments: list[Any] = []
-        for key, message, why in broken:
-            identity = f"unreadable-{key}"
-            letter = dead_letters.unreadable(self.name, identity, message, why)
-            arguments += ["dead", key, identity, letter, len(message)]
-        if arguments:
+        if arguments := bury_unreadable(self.name, broken):
             self._run(lease, arguments)
 
     def _run(self, lease: Lease, arguments: list[Any]) -> None:
@@ -316,59 +306,10 @@ class Lane:
                 keys.due,
                 keys.dead,
                 keys.following,
+                keys.rows,
+                keys.journal,
             ],
-            args=[lease.token, *arguments],
+            args=[lease.token, self._journal_bytes, *arguments],
         )
         if done < 0:
             raise LeaseLostError(f"the lane {self.name} has another planner")
-
-
-def _operations(lane: str, settled: list[tuple[Entry, Outcome]], now: float) -> list[Any]:
-    """The script's arguments: many commands with one outcome are one operation."""
-    arguments: list[Any] = []
-    groups: dict[Any, list[Entry]] = {}
-    jobs: dict[str, list[tuple[Entry, int]]] = {}
-    for entry, outcome in settled:
-        match outcome:
-            case Delivered():
-                groups.setdefault(("delivered",), []).append(entry)
-            case Dropped(rule):
-                groups.setdefault(("dropped", rule), []).append(entry)
-            case Dead(failure):
-                letter = dead_letters.letter(lane, entry.envelope, failure, entry.attempts + 1, now)
-                arguments += ["dead", entry.key, entry.envelope.id, letter, entry.size]
-            case Parked(until, reason, failure, is_alone):
-                attempts = entry.attempts + (failure is not None)
-                since = entry.parked_at or now
-                record = _encode(
-                    ParkedRecord(
-                        entry.envelope, reason, attempts, since, entry.is_redriven, is_alone
-                    )
-                )
-                arguments += ["parked", entry.key, entry.envelope.id, record]
-                arguments += [int(until * 1000), entry.size]
-            case Following(job_id, row):
-                jobs.setdefault(job_id, []).append((entry, row))
-    for head, entries in groups.items():
-        arguments += [*head, *_keys_and_bytes(entries)]
-    for job_id, members in jobs.items():
-        arguments += _follow(job_id, members, now)
-    return arguments
-
-
-def _keys_and_bytes(entries: Sequence[Entry]) -> list[Any]:
-    return [len(entries), *(entry.key for entry in entries), sum(entry.size for entry in entries)]
-
-
-def _follow(job_id: str, members: list[tuple[Entry, int]], now: float) -> list[Any]:
-    rows = [JobRow(row, one.envelope, one.attempts, one.is_redriven) for one, row in members]
-    record = JobRecord(now, rows)
-    due = int((now + FIRST_LOOK_SECONDS) * 1000)
-    entries = [entry for entry, _ in members]
-    return ["following", job_id, _encode(record), due, *_keys_and_bytes(entries)]
-
-
-def next_look(since: float, now: float) -> float:
-    """When to look at a job again, in seconds since 1970: soon if it is young, later if old."""
-    wait = max(FIRST_LOOK_SECONDS, (now - since) * LATER_LOOK_SHARE)
-    return now + min(MOST_LOOK_SECONDS, wait)

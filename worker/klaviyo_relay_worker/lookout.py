@@ -9,6 +9,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay_worker.breaker import Breakers, family_of
 
 _NO_KEY, _NO_END = -2, -1
 
@@ -38,6 +39,7 @@ class Lookout:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._breakers = Breakers(redis, keys)
 
     def names(self) -> list[str]:
         """All lanes that ever had a command."""
@@ -46,7 +48,8 @@ class Lookout:
 
     def look(self, name: str) -> View:
         """Look at one lane."""
-        keys = self._keys.lane(*split(name))
+        account, lane = split(name)
+        keys = self._keys.lane(account, lane)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.xlen(keys.stream)
         pipeline.xrange(keys.stream, count=1)
@@ -55,12 +58,14 @@ class Lookout:
         pipeline.hgetall(keys.counts)
         pipeline.pttl(keys.lease)
         backlog, first, due, (until, paused), counts, lease = pipeline.execute()
+        breakers = self._breakers.look(account, family_of(lane))
         has_planner = lease != _NO_KEY
         times = [0.0] if backlog else []
         times += [due[0][1] / 1000] if due else []
         if paused or lease == _NO_END:
             times = []
-        from_then_on = max(float(until or 0), time.time() + lease / 1000 if has_planner else 0.0)
+        wait = max(lease / 1000 if has_planner else 0.0, *(one.wait_seconds for one in breakers))
+        from_then_on = max(float(until or 0), time.time() + wait if wait else 0.0)
         head = first[0][0] if first else b""
         return View(
             wants_at=[max(when, from_then_on) for when in times],

@@ -11,13 +11,21 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.breaker import (
+    WHOLE_ACCOUNT,
+    BreakerState,
+    Probe,
+    family_of,
+)
 from klaviyo_relay_worker.courier import Courier
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
+from klaviyo_relay_worker.journal import JournalRoom
 from klaviyo_relay_worker.judge import OUTAGE
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
+from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.telemetry import Telemetry
 
@@ -45,6 +53,7 @@ class Planner:
         self._keys = settings.keys
         self._telemetry = telemetry or Telemetry()
         self.leases = Leases(redis)
+        self._journal_room = JournalRoom(redis, settings.journal_ids)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
         self._draining = threading.Event()
         self._parked_seconds = settings.parked_seconds
@@ -60,7 +69,8 @@ class Planner:
         Returns:
             Whether there is more to do at once, so that the lane should be rung again.
         """
-        lane = Lane(self._redis, self._keys, account, lane_name)
+        room = self._journal_room.bytes()
+        lane = Lane(self._redis, self._keys, account, lane_name, journal_bytes=room)
         client = self._admit(lane)
         if client is None:
             return False
@@ -68,7 +78,7 @@ class Planner:
         if lease is None:
             return False
         try:
-            delivery = self._deliver(lane, lease, client)
+            delivery = self._deliver_through_breakers(lane, lease, client)
         except LeaseLostError as error:
             logger.warning("%s", error)
             return False
@@ -77,6 +87,8 @@ class Planner:
             return False
         finally:
             self.leases.release(lease)
+        if delivery is None:
+            return False
         # Asked after the release: what came in before it was not rung for by its own doorbell.
         return not self._draining.is_set() and delivery.has_more()
 
@@ -87,18 +99,45 @@ class Planner:
     def _admit(self, lane: Lane) -> KlaviyoClient | None:
         """The account's client, if the lane may deliver now."""
         state = lane.state()
-        now = time.time()
-        if self._draining.is_set() or state.is_paused or state.until > now:
+        if self._draining.is_set() or state.is_paused or state.until > time.time():
             return None
-        if self.accounts.paused_until(lane.account) > now:
+        states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
+        if any(one.wait_seconds for one in states):
             return None
         return self.accounts.client(lane.account)
 
-    def _deliver(self, lane: Lane, lease: Lease, client: KlaviyoClient) -> Delivery:
-        failures = lane.state().failures
+    def _deliver_through_breakers(
+        self, lane: Lane, lease: Lease, client: KlaviyoClient
+    ) -> Delivery | None:
+        """Deliver; where a breaker is half-open only as its probe, unless there is one already."""
+        breakers, family = self.accounts.breakers, family_of(lane.lane)
+        probes: list[Probe] = []
+        try:
+            states = breakers.look(lane.account, family)
+            for name, state in zip((WHOLE_ACCOUNT, family), states, strict=True):
+                if state.needs_probe:
+                    probe = breakers.take_probe(lane.account, name)
+                    if probe is None:
+                        return None
+                    probes.append(probe)
+            return self._deliver(lane, lease, client, states[1], is_probe=bool(probes))
+        finally:
+            for probe in probes:
+                breakers.give_back(probe)
+
+    def _deliver(
+        self,
+        lane: Lane,
+        lease: Lease,
+        client: KlaviyoClient,
+        breaker: BreakerState,
+        *,
+        is_probe: bool,
+    ) -> Delivery:
+        failures = max(lane.state().failures, breaker.failures)
         courier = Courier(
             client,
-            self.accounts.quota,
+            self.accounts,
             self._telemetry,
             lane,
             lease,
@@ -113,17 +152,25 @@ class Planner:
             self._executor,
             is_draining=self._draining.is_set,
             parked_seconds=self._parked_seconds,
+            breaker=breaker,
+            is_probe=is_probe,
         )
         snooze = delivery.run()
         if snooze is not None:
-            lane.snooze(time.time() + snooze.seconds, snooze.reason, failures + snooze.is_failure)
-            level = logging.WARNING if snooze.reason == OUTAGE else logging.INFO
-            logger.log(
-                level,
-                "%s snoozes %.1f s: %s %s",
-                lane.name,
-                snooze.seconds,
-                snooze.reason,
-                snooze.detail,
-            )
+            self._snooze(lane, snooze, failures)
         return delivery
+
+    def _snooze(self, lane: Lane, snooze: Snooze, failures: int) -> None:
+        """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
+        states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
+        if not any(one.wait_seconds for one in states):
+            until = time.time() + snooze.seconds
+            lane.snooze(until, snooze.reason, failures + snooze.is_failure)
+        logger.log(
+            logging.WARNING if snooze.reason == OUTAGE else logging.INFO,
+            "%s snoozes %.1f s: %s %s",
+            lane.name,
+            snooze.seconds,
+            snooze.reason,
+            snooze.detail,
+        )

@@ -26,6 +26,7 @@ DEFAULT_API_URL = "https://a.klaviyo.com"
 # The revision whose OpenAPI document and SDK (klaviyo-api 24.0.0) every request is tested against.
 DEFAULT_API_REVISION = "2026-07-15"
 API_KEY = "KLAVIYO_API_KEY"
+JOURNAL_IDS = 1_000_000
 _REVISION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A lease is renewed every second and lasts nine: a request must end before it does.
@@ -52,6 +53,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         stall_seconds: a worker that could deliver and has not for so long ends with exit code 70.
             Defaults to 60.
         lane_max_bytes: as for producers; for the Celery door. Defaults to 1,000,000,000.
+        journal_ids: of how many commands of a lane its journal tells; 0 for none. Defaults to
+            1,000,000.
     """
 
     redis_url: str = DEFAULT_REDIS_URL
@@ -65,6 +68,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     parked_seconds: float = 259_200.0
     stall_seconds: float = 60.0
     lane_max_bytes: int = 1_000_000_000
+    journal_ids: int = JOURNAL_IDS
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> WorkerSettings:
@@ -144,6 +148,10 @@ def _stall_seconds(name: str, text: str, faults: list[str]) -> float:
     return seconds
 
 
+def _integer_or_0(name: str, text: str, faults: list[str]) -> int:
+    return 0 if text == "0" else integer(name, text, faults)
+
+
 def _broker_url(name: str, text: str, faults: list[str]) -> str:
     if not urlsplit(text).scheme:
         faults.append(f"{PREFIX}{name.upper()} must be a URL such as {DEFAULT_REDIS_URL}")
@@ -161,4 +169,5 @@ _VARIABLES: dict[str, Any] = {
     "parked_seconds": (f"{PREFIX}PARKED_SECONDS", number),
     "stall_seconds": (f"{PREFIX}STALL_SECONDS", _stall_seconds),
     "lane_max_bytes": (f"{PREFIX}LANE_MAX_BYTES", integer),
+    "journal_ids": (f"{PREFIX}JOURNAL_IDS", _integer_or_0),
 }

@@ -3,7 +3,9 @@
     accepted = delivered + dead + dropped + discarded + backlog + parked + following + lost
 
 Each lane is read in one step, so its numbers belong to one instant. `lost` is what the equation
-leaves over; it must be 0.
+leaves over, and `surplus` what is there without having been accepted; both must be 0. Where the
+numbers add up, the fingerprints of the stored ids must do so, too (see `fingerprints`): if they do
+not, at least one command is lost and another one there twice.
 """
 
 from __future__ import annotations
@@ -18,9 +20,13 @@ from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import LaneEntrance, script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
+from klaviyo_relay_worker.breaker import PERSON, Breakers, family_of
+from klaviyo_relay_worker.fingerprints import Auditor, expected
+from klaviyo_relay_worker.judge import OUTAGE
 
-# From this many outages in a row on, the lane's breaker counts as open while it waits.
-BREAKER_OPENS_AT = 3
+# Of so many stored commands and bytes the ids are looked at in the same step; it takes Redis some
+# 15 ms. Of more only with an audit.
+IDS_MOST, BYTES_MOST = 5_000, 8_000_000
 
 
 class Status:
@@ -29,25 +35,35 @@ class Status:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._breakers = Breakers(redis, keys)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "status"))
+        self._auditor = Auditor(redis)
 
     def lanes(self) -> list[str]:
         """The names of all lanes that ever had a command."""
         names: Any = self._redis.smembers(self._keys.register)
         return sorted(name.decode() for name in names)
 
-    def report(self) -> dict[str, Any]:
-        """Accounts, lanes and `lost`, as `klaviyo-relay status --json` prints them."""
+    def report(self, *, audits: bool = False) -> dict[str, Any]:
+        """Accounts, lanes, `lost` and `surplus`, as `klaviyo-relay status --json` prints them.
+
+        Args:
+            audits: look at the ids of large lanes, too, page by page.
+        """
         accounts: dict[str, Any] = {}
         for name in self.lanes():
             account, lane = split(name)
-            accounts.setdefault(account, {"lanes": {}})["lanes"][lane] = self._lane(account, lane)
-        lost = sum(lane["lost"] for one in accounts.values() for lane in one["lanes"].values())
-        return {"accounts": accounts, "lost": lost}
+            accounts.setdefault(account, {"lanes": {}})["lanes"][lane] = self.lane(
+                account, lane, audits=audits
+            )
+        lanes = [lane for one in accounts.values() for lane in one["lanes"].values()]
+        totals = {name: sum(lane[name] for lane in lanes) for name in ("lost", "surplus")}
+        return {"accounts": accounts, **totals}
 
-    def _lane(self, account: str, lane: str) -> dict[str, Any]:
+    def lane(self, account: str, lane: str, *, audits: bool = False) -> dict[str, Any]:
+        """The numbers of one lane."""
         keys = self._keys.lane(account, lane)
-        backlog, pairs, parked, dead, first, state, has_planner = self._read(
+        backlog, pairs, parked, dead, first, state, has_planner, following, stored = self._read(
             keys=[
                 keys.stream,
                 keys.counts,
@@ -55,7 +71,10 @@ class Status:
                 keys.dead,
                 keys.state,
                 keys.lease,
-            ]
+                keys.following,
+                keys.rows,
+            ],
+            args=[IDS_MOST, BYTES_MOST],
         )
         counts = {k.decode(): int(v) for k, v in _pairs(pairs).items()}
         waiting = {k.decode(): v.decode() for k, v in _pairs(state).items()}
@@ -68,21 +87,34 @@ class Status:
             "discarded": counts.get("discarded", 0),
             "backlog": backlog,
             "parked": parked,
-            "following": counts.get("following", 0),
+            "following": following,
             "oldest_seconds": _age(first),
-            "breaker": _breaker(waiting),
-            "paused": self._is_paused(account, waiting),
+            **self._breaker(account, lane, waiting),
             "dropped_by_rule": by_rule,
-            "waits_for": _waits_for(waiting),
             "in_delivery": bool(has_planner),
         }
         places = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
-        report["lost"] = report["accepted"] - sum(report[place] for place in places)
-        return report
+        missing = report["accepted"] - sum(report[place] for place in places)
+        differs = None
+        if stored:
+            differs = int(stored) != expected(counts)
+        elif audits:
+            differs = self._auditor.differs(keys)
+        return report | _verdict(missing, differs=differs, audits=audits)
 
-    def _is_paused(self, account: str, state: dict[str, str]) -> bool:
-        stored: Any = self._redis.hget(self._keys.account(account), "until")
-        return "paused" in state or float(stored or 0) > time.time()
+    def _breaker(self, account: str, lane: str, state: dict[str, str]) -> dict[str, Any]:
+        """The breaker, whether the lane is paused and why, and what it waits for."""
+        whole, own = self._breakers.look(account, family_of(lane))
+        why = PERSON if "paused" in state else whole.reason or own.reason
+        waits_for = why or _waits_for(state)
+        if not waits_for and own.word != "closed":
+            waits_for = OUTAGE
+        return {
+            "breaker": own.word,
+            "paused": bool(why),
+            "paused_because": why,
+            "waits_for": waits_for,
+        }
 
 
 def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str, int]:
@@ -113,6 +145,17 @@ def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str,
     return {"pending": pending, "orphans": orphans}
 
 
+def _verdict(missing: int, *, differs: bool | None, audits: bool) -> dict[str, Any]:
+    """`lost` and `surplus`, and what that was checked by: ids, or counts alone."""
+    is_exchanged = missing == 0 and bool(differs)
+    unchecked = "busy" if audits else "counts"
+    return {
+        "lost": max(missing, 0) + is_exchanged,
+        "surplus": max(-missing, 0) + is_exchanged,
+        "checked": unchecked if differs is None else "ids",
+    }
+
+
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
@@ -122,12 +165,6 @@ def _age(first: bytes) -> float:
     if not first:
         return 0.0
     return round(max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000), 1)
-
-
-def _breaker(state: dict[str, str]) -> str:
-    if int(state.get("failures", 0)) < BREAKER_OPENS_AT:
-        return "closed"
-    return "open" if float(state.get("until", 0)) > time.time() else "half-open"
 
 
 def _waits_for(state: dict[str, str]) -> str:

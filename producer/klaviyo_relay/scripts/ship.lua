@@ -16,6 +16,7 @@
 --       (two arguments instead of two a command: the sender shares its interpreter lock with the
 --       application's threads)
 -- Returns {added, mark}; added is -1 where the lane is full, -2 where the mark fell back.
+-- include klaviyo_relay/ids
 local stream, marks, counts = KEYS[1], KEYS[2], KEYS[3]
 local source, channel, lane, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local mark = tonumber(string.match(redis.call('HGET', marks, source) or '0', '^%d+'))
@@ -25,7 +26,7 @@ end
 if tonumber(redis.call('HGET', counts, 'bytes') or '0') >= most then
   return {-1, mark}
 end
-local added, bytes = 0, 0
+local added, bytes, fingerprints = 0, 0, 0
 local from = 1
 for number, length in string.gmatch(ARGV[6], '(%d+):(%d+),') do
   local size = tonumber(length)
@@ -33,6 +34,7 @@ for number, length in string.gmatch(ARGV[6], '(%d+):(%d+),') do
     local message = string.sub(ARGV[7], from, from + size - 1)
     redis.call('XADD', stream, '*', 'e', message, 'o', source .. ':' .. number)
     mark, added, bytes = tonumber(number), added + 1, bytes + size
+    fingerprints = sum_of(fingerprints, fingerprint_of(digest_of(id_of(message))))
   end
   from = from + size
 end
@@ -40,6 +42,8 @@ if added > 0 then
   redis.call('HSET', marks, source, string.format('%d@%s', mark, redis.call('TIME')[1]))
   redis.call('HINCRBY', counts, 'accepted', added)
   redis.call('HINCRBY', counts, 'bytes', bytes)
+  redis.call('HINCRBY', counts, 'revision', 1)
+  add_to_sum(counts, 'accepted_ids', fingerprints)
   redis.call('PUBLISH', channel, lane)
 end
 return {added, mark}

@@ -13,6 +13,8 @@ import msgspec
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
+from klaviyo_relay_worker.journal import JournalRoom
+from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 
 
@@ -24,7 +26,10 @@ def dead() -> None:
 def _open() -> tuple[DeadLetters, list[str]]:
     settings = Settings.from_env()
     redis = connect(settings.redis_url)
-    return DeadLetters(redis, settings.keys), Status(redis, settings.keys).lanes()
+    room = JournalRoom(redis, WorkerSettings.from_env().journal_ids).bytes()
+    return DeadLetters(redis, settings.keys, journal_bytes=room), Status(
+        redis, settings.keys
+    ).lanes()
 
 
 def _wanted(letters: Iterable[DeadLetter], lane: str | None) -> list[DeadLetter]:

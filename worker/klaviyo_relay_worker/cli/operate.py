@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -33,10 +34,11 @@ _COLUMNS = (
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="one JSON document")
 @click.option("--watch", is_flag=True, help="again every second, until Ctrl-C")
-def status(as_json: bool, watch: bool) -> None:  # noqa: FBT001 - click passes flags by name
+@click.option("--audit", is_flag=True, help="look at the ids of large lanes, too")
+def status(as_json: bool, watch: bool, audit: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""What is where: every lane with its commands, and whether the numbers add up.
 
-    Exit code 1 if a command is lost (which must never be).
+    Exit code 1 if a command is lost or in surplus (which must never be).
 
     \b
     Example:
@@ -45,14 +47,14 @@ def status(as_json: bool, watch: bool) -> None:  # noqa: FBT001 - click passes f
     settings = Settings.from_env()
     redis = connect(settings.redis_url)
     while True:
-        report = Status(redis, settings.keys).report()
+        report = Status(redis, settings.keys).report(audits=audit)
         entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
         report["spool"] = spool_report(settings, entrance)
         click.echo(json.dumps(report) if as_json else _table(report))
         if not watch:
             break
         time.sleep(1.0)
-    raise SystemExit(1 if report["lost"] else 0)
+    raise SystemExit(1 if report["lost"] or report["surplus"] else 0)
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -64,8 +66,22 @@ def _table(report: dict[str, Any]) -> str:
             lines.append(f"{account + ':' + lane:24}{row} {age}  {_state(numbers)}")
     spooled = report["spool"]
     lines.append(f"spool on this machine: {spooled['pending']:,} pending")
-    lines.append(f"lost: {report['lost']}")
+    lines.append(f"lost: {report['lost']}, surplus: {report['surplus']}")
+    lines += [f"{name}: {text}" for name, text in _unchecked(report)]
     return "\n".join(lines)
+
+
+_UNCHECKED = {
+    "counts": "checked by its counts alone; see --audit",
+    "busy": "too busy for an audit: it changed all the while",
+}
+
+
+def _unchecked(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for account, found in sorted(report["accounts"].items()):
+        for lane, numbers in sorted(found["lanes"].items()):
+            if numbers["checked"] in _UNCHECKED:
+                yield f"{account}:{lane}", _UNCHECKED[numbers["checked"]]
 
 
 def _state(numbers: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def worker(concurrency: int | None, log_level: str) -> None:
         for name in ("celery.worker.strategy", "celery.app.trace"):
             logging.getLogger(name).setLevel(logging.WARNING)
     check_version(wait_for_redis(settings.redis_url))
-    from klaviyo_relay_worker.app import create_app
+    from klaviyo_relay_worker.app import create_app, run_worker
 
     app = create_app(settings)
     # What was made so far lives as long as the process: the garbage collector need not look at it
@@ -53,7 +53,7 @@ def worker(concurrency: int | None, log_level: str) -> None:
     arguments = ["worker", "--without-gossip", "--without-mingle", "-l", log_level.upper()]
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
-    app.worker_main(arguments)
+    sys.exit(run_worker(app, arguments))
 
 
 @click.command(

@@ -68,6 +68,38 @@ class Part(Struct, frozen=True, gc=False):
         return cls((entry,), entry.command)
 
 
+class Exchange(Struct, frozen=True):
+    """A request that was answered, as the journal tells of it. Holds nothing private.
+
+    Attributes:
+        endpoint: of the request.
+        status: HTTP status of Klaviyo's answer.
+    """
+
+    endpoint: str
+    status: int
+
+
+class Facts(Struct):
+    """Which answers of Klaviyo's the outcomes of a batch rest on.
+
+    Attributes:
+        accepted: the last request that Klaviyo took, or None.
+        refused: the last one that it refused, or None.
+    """
+
+    accepted: Exchange | None = None
+    refused: Exchange | None = None
+
+    def learn(self, request: Request, answer: Answer) -> None:
+        """Klaviyo has answered."""
+        exchange = Exchange(request.endpoint, answer.status)
+        if answer.is_accepted:
+            self.accepted = exchange
+        else:
+            self.refused = exchange
+
+
 class Ledger(Struct):
     """What became of each command of a batch, and what was learned on the way.
 
@@ -78,6 +110,7 @@ class Ledger(Struct):
         has_repeats: Klaviyo refuses requests because it has some of their events already.
         imports: names of the notes about import jobs that were asked for (see `Lane.note_import`).
         strays: unfinished import jobs that may be ours.
+        facts: which answers the outcomes rest on.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -86,6 +119,7 @@ class Ledger(Struct):
     has_repeats: bool = False
     imports: list[str] = field(default_factory=list)
     strays: int = 0
+    facts: Facts = field(default_factory=Facts)
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""

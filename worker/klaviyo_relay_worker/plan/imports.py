@@ -98,8 +98,8 @@ def _settle_complete(job: Job, attributes: dict[str, Any], ledger: Ledger) -> Co
 def _take_apart(job: Job, ledger: Ledger) -> None:
     """Of several commands that were one failed row, each is sent by itself: most may be good."""
     for row in job.rows:
-        outcome = ledger.outcomes[row[0].key]
-        if len(row) > 1 and isinstance(outcome, Dead):
+        outcome = ledger.outcomes[row[0].key] if len(row) > 1 else None
+        if isinstance(outcome, Dead):
             failure = outcome.failure
             ledger.settle(row, Parked(job.now, ROW_REFUSED, failure, is_alone=True))
 
@@ -120,7 +120,8 @@ def _suspect_all(failed: int, rows: Rows, ledger: Ledger) -> None:
 
     Sending a row again that did go through does no harm: imports are upserts.
     """
-    named = sum(isinstance(ledger.outcomes[row[0].key], Dead) for row in rows)
+    # A row is empty if its commands were gone from the lane when the job was written down.
+    named = sum(not row or isinstance(ledger.outcomes[row[0].key], Dead) for row in rows)
     if named < failed:
         title = (
             f"One of {failed - named} rows of the import job that Klaviyo refused without a name"
@@ -129,7 +130,7 @@ def _suspect_all(failed: int, rows: Rows, ledger: Ledger) -> None:
             code="unattributed", title=title, detail="redrive it: an upsert, harmless"
         )
         for row in rows:
-            if not isinstance(ledger.outcomes[row[0].key], Dead):
+            if row and not isinstance(ledger.outcomes[row[0].key], Dead):
                 ledger.settle(row, Dead(failure))
 
 
@@ -142,7 +143,7 @@ def _blame_row(error: dict[str, Any], rows: Rows, ledger: Ledger) -> None:
     payload = error.get("original_payload")
     attributes = payload.get("attributes", payload) if isinstance(payload, dict) else {}
     for row in rows:
-        if _is_row(row[0], attributes):
+        if row and _is_row(row[0], attributes):
             ledger.settle(row, Dead(failure))
 
 

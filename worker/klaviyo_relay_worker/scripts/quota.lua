@@ -5,23 +5,56 @@
 -- places before it is older than the window: for every window, exactly and at any moment, not only
 -- between two ticks of a clock.
 --
--- KEYS: times, blocked
--- ARGV: limit and window (ms), repeated; the longest window last
+-- Others may use up the same account's limit, which shows in an answer 429 that we did not earn. Then
+-- our share of the limit is halved (see throttle.lua), and grows again with time.
+--
+-- A live request that has to wait lays claim to the next place: bulk ones stand back until it came.
+--
+-- KEYS: times, state
+-- ARGV: 'live' or 'bulk', the share of a limit that this kind may use,
+--       then limit, period (s) and window (ms) of each limit, the longest last
 -- Returns 0 if reserved, else milliseconds to wait.
-local times, blocked = KEYS[1], KEYS[2]
+local times, state = KEYS[1], KEYS[2]
+local is_live, share = ARGV[1] == 'live', tonumber(ARGV[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local wait = math.max(0, redis.call('PTTL', blocked))
-for at = 1, #ARGV, 2 do
-  local earlier = redis.call('LINDEX', times, -tonumber(ARGV[at]))
+local found = redis.call('HMGET', state, 'blocked', 'share', 'share_at', 'claimed', 'limits')
+
+local wait = math.max(0, tonumber(found[1] or '0') - now)
+if found[2] then
+  -- Back at the whole limit after two and a half minutes at most.
+  share = share * math.min(1, tonumber(found[2]) + (now - tonumber(found[3])) / 150000)
+end
+local claimed = tonumber(found[4] or '0')
+if not is_live and claimed > now then
+  wait = math.max(wait, claimed - now)
+end
+
+-- What Klaviyo says of its limits, "<limit>;<period>,", is truer than our table.
+local learned = {}
+for limit, period in string.gmatch(found[5] or '', '(%d+);(%d+)') do
+  learned[period] = tonumber(limit)
+end
+
+local longest, most = 0, 0
+for at = 3, #ARGV, 3 do
+  local limit = learned[ARGV[at + 1]] or tonumber(ARGV[at])
+  longest, most = tonumber(ARGV[at + 2]), math.max(most, limit)
+  local earlier = redis.call('LINDEX', times, -math.max(1, math.floor(limit * share)))
   if earlier then
-    wait = math.max(wait, tonumber(earlier) + tonumber(ARGV[at + 1]) - now)
+    wait = math.max(wait, tonumber(earlier) + longest - now)
   end
 end
 if wait > 0 then
+  if is_live then
+    redis.call('HSET', state, 'claimed', now + wait + 2000)
+  end
   return wait
 end
+if is_live and claimed > 0 then
+  redis.call('HDEL', state, 'claimed')
+end
 redis.call('RPUSH', times, now)
-redis.call('LTRIM', times, -tonumber(ARGV[#ARGV - 1]), -1)
-redis.call('PEXPIRE', times, tonumber(ARGV[#ARGV]) + 1000)
+redis.call('LTRIM', times, -most, -1)
+redis.call('PEXPIRE', times, longest + 1000)
 return 0

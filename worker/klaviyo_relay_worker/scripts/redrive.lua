@@ -1,24 +1,36 @@
 #!lua flags=allow-oom
 -- Redrive: dead letters back into their lane, or away for good.
 --
--- KEYS: stream, counts, dead
--- ARGV: 'redrive' or 'discard', doorbell channel, lane's name, then command id and message, repeated
+-- KEYS: stream, counts, dead, journal
+-- ARGV: 'redrive' or 'discard', doorbell channel, lane's name, most bytes of the journal (0: none),
+--       then command id and message, repeated
 -- Returns how many of them were dead letters.
-local stream, counts, dead = KEYS[1], KEYS[2], KEYS[3]
-local moved = 0
-for at = 4, #ARGV, 2 do
+-- include klaviyo_relay/ids
+-- include klaviyo_relay_worker/journal
+local stream, counts, dead, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local is_redrive = ARGV[1] == 'redrive'
+local digests, discarded = {}, 0
+for at = 5, #ARGV, 2 do
   if redis.call('HEXISTS', dead, ARGV[at]) == 1 then
-    if ARGV[1] == 'redrive' then
+    local digest = digest_of(ARGV[at])
+    if is_redrive then
       redis.call('XADD', stream, '*', 'e', ARGV[at + 1], 'o', 'redrive')
       redis.call('HINCRBY', counts, 'bytes', #ARGV[at + 1])
     else
       redis.call('HINCRBY', counts, 'discarded', 1)
+      discarded = sum_of(discarded, fingerprint_of(digest))
     end
     redis.call('HDEL', dead, ARGV[at])
-    moved = moved + 1
+    digests[#digests + 1] = digest
   end
 end
-if moved > 0 and ARGV[1] == 'redrive' then
-  redis.call('PUBLISH', ARGV[2], ARGV[3])
+if #digests > 0 then
+  redis.call('HINCRBY', counts, 'revision', 1)
+  add_to_sum(counts, 'settled_ids', discarded)
+  local what = is_redrive and 'redriven' or 'discarded'
+  write_journal(journal, counts, tonumber(ARGV[4]), what, '{}', table.concat(digests))
+  if is_redrive then
+    redis.call('PUBLISH', ARGV[2], ARGV[3])
+  end
 end
-return moved
+return #digests

@@ -1,0 +1,173 @@
+"""The settlement: what became of commands, as the records and arguments that `settle.lua` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from klaviyo_relay.envelope import Received
+from klaviyo_relay_worker import dead_letters
+from klaviyo_relay_worker.journal import note
+from klaviyo_relay_worker.outcome import (
+    Dead,
+    Delivered,
+    Dropped,
+    Failure,
+    Following,
+    Outcome,
+    Parked,
+)
+from klaviyo_relay_worker.plan.batch import Entry, Facts
+
+# How soon an import job is looked at, and how that grows with its age.
+FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
+_encode = msgspec.json.Encoder().encode
+
+
+class ParkedRecord(Struct, frozen=True, omit_defaults=True):
+    """A parked command as it is stored.
+
+    Attributes:
+        reason: why it waits.
+        attempts: how many Klaviyo has refused.
+        since: when it was parked first, in seconds since 1970.
+        is_redriven, is_alone: as in `Entry`.
+    """
+
+    envelope: Received
+    reason: str
+    attempts: int = 0
+    since: float = 0.0
+    is_redriven: bool = False
+    is_alone: bool = False
+
+
+class JobRow(Struct, frozen=True, array_like=True):
+    """A command in an import job: its row there, what it is, and its attempts so far."""
+
+    row: int
+    envelope: Received
+    attempts: int = 0
+    is_redriven: bool = False
+
+
+class JobRecord(Struct, frozen=True):
+    """An import job being followed.
+
+    Attributes:
+        since: seconds since 1970.
+        rows: its commands; the last member, because `settle.lua` adds to it.
+    """
+
+    since: float
+    rows: list[JobRow]
+
+    def parts(self) -> list[list[Entry]]:
+        """The entries of each row, in the rows' order."""
+        found: list[list[Entry]] = [[] for _ in range(1 + max(row.row for row in self.rows))]
+        for row in self.rows:
+            key = f"f:{row.envelope.id}"
+            entry = Entry(key, row.envelope, 0, row.attempts, row.is_redriven)
+            found[row.row].append(entry)
+        return found
+
+
+def operations(
+    lane: str, settled: Iterable[tuple[Entry, Outcome]], now: float, facts: Facts
+) -> list[Any]:
+    """The script's arguments: many commands with one outcome are one operation.
+
+    Args:
+        lane: `account:lane`.
+        settled: commands with their outcomes.
+        now: seconds since 1970.
+        facts: for the journal.
+    """
+    arguments: list[Any] = []
+    delivered: list[Entry] = []
+    dropped: dict[str, list[Entry]] = {}
+    jobs: dict[str, list[tuple[Entry, int]]] = {}
+    for entry, outcome in settled:
+        match outcome:
+            case Delivered():
+                delivered.append(entry)
+            case Dropped(rule):
+                dropped.setdefault(rule, []).append(entry)
+            case Dead(failure):
+                arguments += _bury(lane, entry, failure, now, facts)
+            case Parked():
+                arguments += _park(entry, outcome, now, facts)
+            case Following(job_id, row):
+                jobs.setdefault(job_id, []).append((entry, row))
+    if delivered:
+        arguments += ["delivered", note(facts.accepted), *_counted_keys(delivered)]
+    for rule, entries in dropped.items():
+        arguments += ["dropped", rule, note(rule=rule), *_counted_keys(entries)]
+    for job_id, members in jobs.items():
+        arguments += _follow(job_id, members, now, facts)
+    return arguments
+
+
+def _counted_keys(entries: Sequence[Entry]) -> list[Any]:
+    return [len(entries), *(entry.key for entry in entries)]
+
+
+def _bury(lane: str, entry: Entry, failure: Failure, now: float, facts: Facts) -> list[Any]:
+    attempts = entry.attempts + 1
+    letter = dead_letters.letter(lane, entry.envelope, failure, attempts, now)
+    why = _note_of_refusal(facts, failure, attempts=attempts)
+    return ["dead", entry.key, entry.envelope.id, letter, why]
+
+
+def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]]) -> list[Any]:
+    """The same for messages that are no envelopes, as (key, message, why)."""
+    arguments: list[Any] = []
+    for key, message, why in broken:
+        identity = f"unreadable-{key}"
+        letter = dead_letters.unreadable(lane, identity, message, why)
+        arguments += ["dead", key, identity, letter, note(code="unreadable", renamed=identity)]
+    return arguments
+
+
+def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:
+    failure = outcome.failure
+    record = ParkedRecord(
+        entry.envelope,
+        outcome.reason,
+        entry.attempts + (failure is not None),
+        entry.parked_at or now,
+        entry.is_redriven,
+        outcome.is_alone,
+    )
+    why = note(reason=outcome.reason)
+    if failure is not None:
+        why = _note_of_refusal(facts, failure, reason=outcome.reason, attempts=record.attempts)
+    due = int(outcome.until * 1000)
+    return ["parked", entry.key, entry.envelope.id, _encode(record), due, why]
+
+
+def _follow(
+    job_id: str, members: Sequence[tuple[Entry, int]], now: float, facts: Facts
+) -> list[Any]:
+    due = int((now + FIRST_LOOK_SECONDS) * 1000)
+    head = _encode(JobRecord(now, []))
+    why = note(facts.accepted, job=job_id)
+    arguments: list[Any] = ["following", job_id, head, due, why, len(members)]
+    for one, row in members:
+        arguments.append(one.key)
+        arguments.append(_encode(JobRow(row, one.envelope, one.attempts, one.is_redriven)))
+    return arguments
+
+
+def _note_of_refusal(facts: Facts, failure: Failure, **more: Any) -> bytes:
+    """Klaviyo's words are left to the dead letter: they may quote what is private."""
+    return note(facts.refused, **more, status=failure.status, code=failure.code)
+
+
+def next_look(since: float, now: float) -> float:
+    """When to look at a job again, in seconds since 1970: soon if it is young, later if old."""
+    wait = max(FIRST_LOOK_SECONDS, (now - since) * LATER_LOOK_SHARE)
+    return now + min(MOST_LOOK_SECONDS, wait)
