@@ -54,11 +54,11 @@ $(DEV):
 	$(call install,dev)
 	@rm -f .venv/.run-*; touch $(RUN)
 
-.PHONY: help demo test check bench requirements clean FORCE
+.PHONY: help demo test check chaos bench requirements clean FORCE
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
-	@echo '  PYTHON=python3.12 picks the interpreter; ARGS="..." is passed on by demo, test and bench.'
+	@echo '  PYTHON=python3.12 picks the interpreter; ARGS="..." is passed on by demo, test, chaos and bench.'
 
 demo: $(RUN) ## See it work: a private Redis, a stand-in Klaviyo, a worker, some commands
 	@.venv/bin/klaviyo-relay demo $(ARGS)
@@ -72,6 +72,9 @@ check: $(DEV) ## Lint, formatting, types, who imports whom, installed packages
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pip --disable-pip-version-check check
+
+chaos: $(DEV) ## Break everything at random, then see whether every rule held
+	@.venv/bin/python tests/chaos $(ARGS)
 
 bench: $(DEV) ## Measure it on this machine
 	@.venv/bin/python -m bench $(ARGS)

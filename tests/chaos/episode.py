@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from klaviyo_relay_worker.dead_letters import DeadLetter
 
 _LOOK_SECONDS = 0.1
-REST_SECONDS = 75.0
+# Twice the minute for which the limits may be used up.
+REST_SECONDS = 120.0
 # Longer than an account is paused, an unsubscribe is looked at again, a deletion is checked again.
 TIME_PASSES_SECONDS = 3_700.0
 

@@ -40,7 +40,7 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: of the record's line, from 0, so that evidence can be looked up.
-        at: seconds since 1970, by the sandbox's clock.
+        at: seconds since 1970.
         kind: event, profile, list, or a verb of consent, lists and privacy.
         person: e-mail address, or "".
         keys: of the commands, as far as they travel.
@@ -89,10 +89,11 @@ class History(Struct, frozen=True):
         watch = _Watch()
         state.store = _WatchedStore(state, watch)
         for number, line in enumerate(lines(path)):
-            watch.number, watch.at = number, line.at
+            # By the machine's clock, as the producers noted their times.
+            watch.number, watch.at = number, line.at - state.clock.offset_seconds
             replay_line(state, line)
             if isinstance(line, Processed):
-                watch.effects += _told_by_body(line, number, state.store)
+                watch.effects += _told_by_body(line, watch, state.store)
         state.store.hold_jobs(hold=False)
         state.store.jobs.finish_due(math.inf)
         profiles = state.profiles()
@@ -148,15 +149,15 @@ class _WatchedStore(Store):
         super().delete(profile)
 
 
-def _told_by_body(line: Processed, number: int, store: Store) -> Iterator[Effect]:
+def _told_by_body(line: Processed, watch: _Watch, store: Store) -> Iterator[Effect]:
     """Effects that the store does not tell: those on lists and on consent."""
     if line.path in _CONSENT:
-        yield from _consents(line, number)
+        yield from _consents(line, watch)
     elif line.path.startswith("/api/lists"):
-        yield from _lists(line, number, store)
+        yield from _lists(line, watch, store)
 
 
-def _consents(line: Processed, number: int) -> Iterator[Effect]:
+def _consents(line: Processed, watch: _Watch) -> Iterator[Effect]:
     data = msgspec.json.decode(line.body)["data"]
     attributes = data["attributes"]
     listed = data.get("relationships", {}).get("list", {}).get("data", {}).get("id")
@@ -164,8 +165,8 @@ def _consents(line: Processed, number: int) -> Iterator[Effect]:
     for row in attributes["profiles"]["data"]:
         given = row["attributes"]
         yield Effect(
-            number=number,
-            at=line.at,
+            number=watch.number,
+            at=watch.at,
             kind=_CONSENT[line.path],
             person=given.get("email", ""),
             keys=(source,) if source else (),
@@ -174,7 +175,7 @@ def _consents(line: Processed, number: int) -> Iterator[Effect]:
         )
 
 
-def _lists(line: Processed, number: int, store: Store) -> Iterator[Effect]:
+def _lists(line: Processed, watch: _Watch, store: Store) -> Iterator[Effect]:
     parts = line.path.strip("/").split("/")
     body = msgspec.json.decode(line.body) if line.body else {}
     if parts[-1] == "profiles":
@@ -182,12 +183,14 @@ def _lists(line: Processed, number: int, store: Store) -> Iterator[Effect]:
         for one in body["data"]:
             profile = store.people.get(one["id"])
             person = (profile.email if profile else "") or ""
-            yield Effect(number=number, at=line.at, kind=kind, person=person, list_id=parts[2])
+            yield Effect(
+                number=watch.number, at=watch.at, kind=kind, person=person, list_id=parts[2]
+            )
         return
     kind = {"POST": "create_list", "PATCH": "rename_list", "DELETE": "delete_list"}[line.method]
     name = str(body.get("data", {}).get("attributes", {}).get("name", ""))
     listed = parts[2] if len(parts) > 2 else None
-    yield Effect(number=number, at=line.at, kind=kind, person="", name=name, list_id=listed)
+    yield Effect(number=watch.number, at=watch.at, kind=kind, person="", name=name, list_id=listed)
 
 
 def journal_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 from episode import Evidence
-from history import Effect
+from history import Effect, RequestLine
 from msgspec import Struct
 from workload import POISONS, VENOM, Planned
 
@@ -28,6 +28,7 @@ FORGOTTEN, HARMLESS, LIMITS, REST = "forgotten", "harmless", "limits", "rest"
 # After one of these the limits are not ours alone to keep, for as long as Klaviyo's longest window.
 _DISTURBANCES = ("other integration", "sandbox clock", "throttle")
 _DISTURBED_SECONDS = 62.0
+_UNDER_WAY_SECONDS = 0.4
 _TRACED = ("event", "profile")
 
 
@@ -118,6 +119,7 @@ def judge(evidence: Evidence) -> list[Violation]:
         once,
         once_lists,
         order,
+        last_step,
         membership,
         consent,
         consent_in_order,
@@ -196,18 +198,13 @@ def _has_effect(case: Case, one: Given) -> bool:
     if planned.lane == "lists":
         return _list_has_effect(case, one)
     listed = planned.arguments.get("list_id")
-    if any(
+    if planned.verb == "delete_profile":
+        return True  # of somebody unknown there it leaves no trace: see `forgotten`
+    return any(
         effect.kind == planned.verb and effect.person == planned.person and effect.list_id == listed
         for effect in case.effects
         if effect.at >= one.at - 1
-    ):
-        return True
-    return planned.verb == "delete_profile" and not _was_at_klaviyo(case, planned.person)
-
-
-def _was_at_klaviyo(case: Case, person: str) -> bool:
-    """Deleting somebody who is unknown there leaves no trace."""
-    return any(effect.person == person for effect in case.effects)
+    )
 
 
 def _list_has_effect(case: Case, one: Given) -> bool:
@@ -264,6 +261,22 @@ def order(case: Case) -> Iterator[Violation]:
             )
             yield Violation(ORDER, (*effect.keys[:2], *before.keys[:2]), said)
         last[effect.person, writer] = effect
+
+
+def last_step(case: Case) -> Iterator[Violation]:
+    """In the end a profile has what its writer said last."""
+    last: dict[str, Given] = {}
+    for one in case.given.values():
+        if one.planned.step and one.fate != "raised":
+            last[one.planned.person] = one
+    for person, one in last.items():
+        if not _is_sure(case, one) or _may_be_dropped(case, one):
+            continue
+        profile = case.evidence.history.profiles.get(person)
+        step = profile["properties"].get("step") if profile else None
+        if step != one.planned.step and case.seen[one.key]:
+            said = f"{person} ends with step {step}, its last was {one.planned.step}"
+            yield Violation(ORDER, (one.key,), said)
 
 
 def membership(case: Case) -> Iterator[Violation]:
@@ -384,7 +397,30 @@ def global_unsubscribes(case: Case) -> Iterator[Violation]:
 
 
 def forgotten(case: Case) -> Iterator[Violation]:
-    """After a deletion nothing older of that person reaches Klaviyo."""
+    """After a deletion nothing older of that person reaches Klaviyo, or stays there."""
+    last_deleted: dict[str, int] = {}
+    for effect in case.effects:
+        if effect.kind == "delete_profile":
+            last_deleted[effect.person] = effect.number
+    for one in case.accepted("delete_profile"):
+        if case.ended(one):
+            continue
+        person = one.planned.person
+        for effect in case.effects:
+            if effect.person != person or effect.kind not in _TRACED:
+                continue
+            old = tuple(k for k in effect.keys if k and case.given[k].returned_at < one.at)
+            if old and effect.number > last_deleted.get(person, -1):
+                said = (
+                    f"{person}: line {effect.number} brings what was to be forgotten, and no"
+                    " deletion follows"
+                )
+                yield Violation(FORGOTTEN, (one.key, *old), said)
+    yield from _brought_back(case)
+
+
+def _brought_back(case: Case) -> Iterator[Violation]:
+    """What comes after a deletion that Klaviyo has had, and is older than the first one asked."""
     asked: dict[str, list[Given]] = defaultdict(list)
     for one in case.given.values():
         if one.planned.verb == "delete_profile" and one.fate != "raised":
@@ -395,7 +431,6 @@ def forgotten(case: Case) -> Iterator[Violation]:
             deleted[effect.person] = effect
         elif effect.person in deleted and effect.kind in _TRACED:
             before = deleted[effect.person]
-            # The deletion that was sent is one of those asked before; the first of them is enough.
             first = min(
                 (one.at for one in asked[effect.person] if one.at <= before.at), default=0.0
             )
@@ -448,10 +483,10 @@ def _early(case: Case) -> Iterator[str]:
     blocked: dict[str, float] = {}
     for line in case.evidence.requests:
         until = blocked.get(line.endpoint, 0.0)
-        if line.received < until - 0.1:
+        # What was under way at the same time as the one that was throttled could not know.
+        if _UNDER_WAY_SECONDS < line.received - (until - 1.0) < 1.0 - 0.1:
             yield f"{line.endpoint} {until - line.received:.2f} s too early"
         if line.status == "429" and line.by_rule:
-            blocked.setdefault(line.endpoint, 0.0)
             blocked[line.endpoint] = line.received + 1.0
 
 
@@ -462,13 +497,24 @@ def schema(case: Case) -> Iterator[Violation]:
         for line in case.evidence.requests
         if line.status in ("400", "413", "415", "404", "405") and not line.by_rule
     ]
-    planned = ("unique_id", "processed before")
     for line in refused:
         if line.status == "404" and line.endpoint.endswith("data-privacy-deletion-jobs"):
             continue
-        if any(word in line.detail for word in planned):
+        if line.detail.startswith(_REPEAT) and _repeats_were_refused(case, line):
             continue
         yield Violation(LIMITS, (), f"{line.status} of {line.endpoint}: {line.detail}")
+
+
+_REPEAT = "Duplicate unique_id."
+_REFUSING_SECONDS = 7.0
+
+
+def _repeats_were_refused(case: Case, line: RequestLine) -> bool:
+    """Whether the sandbox was told to refuse events that it has had before."""
+    return any(
+        what == "begin repeats refused" and -0.5 < line.received - at < _REFUSING_SECONDS
+        for at, what in case.evidence.notes
+    )
 
 
 # Reading

@@ -203,6 +203,15 @@ def importing(launch: Launch, make: Any) -> tuple[Sandbox, Callable[[], Any]]:
     return sandbox, begin
 
 
+def test_a_clock_that_jumps_makes_no_job_longer(importing: Any, clock: Any) -> None:
+    sandbox, begin = importing
+    sandbox.configure(clock_offset_seconds=3_600.0)
+    look = begin()
+    sandbox.configure(clock_offset_seconds=0.0)
+    clock.turn(2)
+    assert look()["status"] == "complete"
+
+
 def test_jobs_can_be_kept_from_ever_ending(importing: Any, clock: Any) -> None:
     sandbox, begin = importing
     sandbox.configure(finish_jobs=False)

@@ -119,6 +119,11 @@ class Jobs:
             finished += 1
         return finished
 
+    def shift(self, seconds: float) -> None:
+        """The clock has jumped, which makes no work longer or shorter."""
+        for job in self._waiting:
+            job.due += seconds
+
     def waiting(self) -> bool:
         """Whether any job is not done yet."""
         return bool(self._waiting)

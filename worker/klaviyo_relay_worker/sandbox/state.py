@@ -62,7 +62,9 @@ class State:
     def turn(self, settings: Settings) -> None:
         """Put these settings in force."""
         self.settings = settings
+        jump = settings.clock_offset_seconds - self.clock.offset_seconds
         self.clock.offset_seconds = settings.clock_offset_seconds
+        self.store.jobs.shift(jump)
         self.store.hold_jobs(hold=not settings.finish_jobs)
 
     def use_up(self, endpoint: str, calls: int) -> int:

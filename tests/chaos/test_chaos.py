@@ -1,0 +1,45 @@
+"""A short storm with a fixed seed; `make chaos` runs longer ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import episode
+import nemesis
+import oracle
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+KINDS = ("kill worker", "kill producer", "kill Redis", "kill sandbox", "lose answers", "throttle")
+
+
+@pytest.fixture(autouse=True)
+def _this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes run what is tested here."""
+    paths = [str(REPOSITORY / "producer"), str(REPOSITORY / "worker")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+def test_every_rule_holds_through_a_short_storm(tmp_path: Path) -> None:
+    seed = "short"
+    faults = nemesis.schedule(seed, 3, KINDS)
+    evidence = episode.run(tmp_path, seed, faults)
+
+    assert len(evidence.history.effects) > 100
+    assert not [str(violation) for violation in oracle.judge(evidence)], [*map(str, faults)]
+
+
+def test_a_broken_engine_is_caught(tmp_path: Path) -> None:
+    seed = "broken"
+    faults = nemesis.schedule(seed, 1, ("lose answers",))
+    evidence = episode.run(
+        tmp_path, seed, faults, workers=1, producers=1, sabotage="resend_with_new_ids"
+    )
+
+    assert "once" in {violation.rule for violation in oracle.judge(evidence)}
+
+
+def test_a_seed_decides_the_schedule() -> None:
+    assert nemesis.schedule("7:0", 10) == nemesis.schedule("7:0", 10)
+    assert nemesis.schedule("7:0", 10) != nemesis.schedule("7:1", 10)
