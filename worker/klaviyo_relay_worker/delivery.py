@@ -232,7 +232,9 @@ class Delivery:
             sent = 0
             for batch in batches:
                 # While something is in flight the next batch grows, until it is full.
-                if not (was_idle or batch.is_full) or not self._has_quota(batch):
+                if not self._may_send() or not (was_idle or batch.is_full):
+                    break
+                if not self._has_quota(batch):
                     break
                 sent += 1
                 if not self._send_batch(batch):
