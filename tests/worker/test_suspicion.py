@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from klaviyo_relay import Track
+from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.lane import Lane, LaneState
 from klaviyo_relay_worker.outcome import Dead, Parked, Snooze
@@ -29,7 +30,7 @@ def returned(*entries, status=500):
 
 def suspicion(lane, state=None, paused=0.0):
     state = LaneState() if state is None else state
-    return Suspicion(lane, state, DAYS, paused_seconds=paused, is_up=False)
+    return Suspicion(lane, state, Clock(time.time()), DAYS, paused_seconds=paused, is_up=False)
 
 
 def lonely(talk, parked_days, paused_before=0.0):

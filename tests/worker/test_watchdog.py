@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from klaviyo_relay import Identify
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker import doorbell as doorbells
+from klaviyo_relay_worker import judge
 from klaviyo_relay_worker import watchdog as module
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.lease import Lease
@@ -44,10 +46,11 @@ def watchdog(house, doorbell):
     )
 
 
-def finds(watchdog, seconds=STALL_SECONDS * 3):
-    """What it finds, looking for a while."""
+def finds(watchdog, seconds=STALL_SECONDS * 3, turn=lambda: None):
+    """What it finds, looking for a while, in which `turn` is what a planner does."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
+        turn()
         found = watchdog.look()
         if found is not None:
             return found
@@ -85,6 +88,21 @@ def test_no_stall_is_a_lane_that_is(watchdog, house, tracks, why):
     house.enqueue(*tracks(3))
     why(house, house.keys.lane(*LANE))
     assert finds(watchdog) is None
+
+
+def test_a_lane_whose_commands_wait_for_a_parked_one_is_no_stall(
+    watchdog, house, sandbox, monkeypatch, until
+):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
+    sandbox.set_faults([{"status": 500, "match": "poison"}])
+    house.enqueue(
+        *(Identify(email=f"p{n}@shop.io") for n in range(5)),
+        Identify(email="a@shop.io", append={"tags": "poison"}),
+        Identify(email="a@shop.io", first_name="Ada"),
+    )
+    wanted = {"delivered": 5, "parked": 1, "backlog": 1}
+    until(lambda: house.turn() or house.numbers("profiles") == wanted)
+    assert finds(watchdog, turn=house.turn) is None
 
 
 def test_a_lane_in_which_something_moves_is_no_stall(watchdog, house, tracks):

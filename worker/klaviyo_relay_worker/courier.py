@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.breaker import family_of
+from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import OUTAGE, interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
@@ -59,6 +60,7 @@ class Courier:
     """Delivers batches of one lane.
 
     Args:
+        clock: Redis's time.
         failures: outages of the lane in a row before this turn.
         is_draining: asked between two requests; true ends the conversation there.
     """
@@ -71,6 +73,7 @@ class Courier:
         lane: Lane,
         lease: Lease,
         *,
+        clock: Clock,
         failures: int,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -84,6 +87,7 @@ class Courier:
         self._is_bulk_lane = lane.lane.endswith(BULK_SUFFIX)
         self._notes = lane
         self._lease = lease
+        self._clock = clock
         self._failures = failures
         self._is_draining = is_draining
 
@@ -113,7 +117,7 @@ class Courier:
             if wait is not None:
                 return wait
             if request.endpoint == BULK_IMPORT_PROFILES:
-                ledger.imports.append(self._notes.note_import(time.time()))
+                ledger.imports.append(self._notes.note_import(self._clock.now()))
             answer = self._send(request)
             if isinstance(answer, Snooze):
                 return answer

@@ -25,6 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.admission import Admission
 from klaviyo_relay_worker.breaker import BreakerState, family_of
+from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.intake import Intake
@@ -72,6 +73,7 @@ class Delivery:
         accounts: pauses and list names.
         executor: runs conversations.
         admission: says what may be sent.
+        clock: Redis's time.
         is_draining: asked before each plan; true ends the turn after what is in flight.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
         paused_seconds: that the lane has been paused in all.
@@ -88,6 +90,7 @@ class Delivery:
         executor: Executor,
         *,
         admission: Admission,
+        clock: Clock,
         is_draining: Callable[[], bool],
         parked_seconds: float,
         paused_seconds: float,
@@ -100,6 +103,7 @@ class Delivery:
         self._accounts = accounts
         self._executor = executor
         self._admission = admission
+        self._clock = clock
         self._is_draining = is_draining
         self._choose = _CHOOSERS[lane.lane.partition(":")[0]]
         self._is_bulk_lane = lane.lane.endswith(":bulk")
@@ -115,7 +119,7 @@ class Delivery:
         self._is_probe = is_probe
         is_up = 0 < state.failing_since < breaker.succeeded
         self._suspicion = Suspicion(
-            lane, state, parked_seconds, paused_seconds=paused_seconds, is_up=is_up
+            lane, state, clock, parked_seconds, paused_seconds=paused_seconds, is_up=is_up
         )
         self._ends_at = time.monotonic() + TURN_SECONDS
 
@@ -131,13 +135,15 @@ class Delivery:
         """
         while self._is_going_on():
             self._quota_wait = 0.0
-            self._intake.fill(time.time())
+            self._intake.fill(self._clock.now())
             self._send_looks()
             self._send_batches()
             if not self._in_flight and not self._wait_in_place():
                 break
             self._settle_returned()
         self._suspicion.end(self._snooze)
+        if self._snooze is None and self._intake.waiting:
+            self._lane.note_look(self._clock.now())
         return self._snooze
 
     def has_more(self) -> bool:
@@ -171,7 +177,7 @@ class Delivery:
                 self._send(batch, record, job_id)
 
     def _job(self, job_id: str, record: JobRecord) -> imports.Job:
-        now = time.time()
+        now = self._clock.now()
         if now - record.since > imports.LATE_SECONDS:
             logger.warning(
                 "%s: the import job %s has not ended after %.0f minutes; Klaviyo's import page may"
@@ -212,7 +218,7 @@ class Delivery:
         until = max(self._strays.values()) + REQUEST_SECONDS_MOST
         moment = strays.Moment(min(self._strays.values()), until)
         batch = strays.look_for(moment, self._intake.followed())
-        if time.time() - moment.since > imports.UNFINISHED_SECONDS:
+        if self._clock.now() - moment.since > imports.UNFINISHED_SECONDS:
             self._forget_strays()
         elif self._has_quota(batch):
             self._send(batch, None, "")
@@ -247,7 +253,7 @@ class Delivery:
                 return
 
     def _plan(self, entries: Sequence[Entry], *, is_idle: bool) -> list[Batch]:
-        now = time.time()
+        now = self._clock.now()
         situation = Situation(
             now=now,
             is_idle=is_idle,
@@ -274,7 +280,7 @@ class Delivery:
 
     def _send_batch(self, batch: Batch) -> bool:
         """Send, unless some of the commands may not be sent any more; returns whether it went."""
-        if self._intake.refuse(batch, time.time()):
+        if self._intake.refuse(batch, self._clock.now()):
             return False
         self._intake.sent(batch)
         self._send(batch, None, "")
@@ -325,7 +331,7 @@ class Delivery:
                 time.sleep(_SETTLE_AGAIN_SECONDS)
 
     def _settle(self, returned: Returned, record: JobRecord | None, job_id: str) -> None:
-        now = time.time()
+        now = self._clock.now()
         batch, ledger = returned.batch, returned.ledger
         self._admission.settling(batch.entries, ledger.outcomes, now)
         if record is not None:

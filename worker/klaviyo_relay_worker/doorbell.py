@@ -122,20 +122,21 @@ class Doorbell:
 
     def sweep(self) -> float:
         """Ring for every lane with work and nobody at it; returns seconds until the next look."""
-        now = time.time()
-        soonest = now + SWEEP_SECONDS
+        now = time.monotonic()
+        wait = SWEEP_SECONDS
         names = self._lookout.names()
         if now >= self._prune_at:
             self._prune_at = now + HOUR_SECONDS
             prune_marks(self._redis, self._keys, names)
         for name in names:
             view = self._lookout.look(name)
-            if view.wants_now(now):
+            if view.wants_now:
                 self._call_for(name, view)
             else:
                 self._unanswered.pop(name, None)
-            soonest = min([soonest, *(when for when in view.wants_at if when > now)])
-        return max(0.02, soonest - time.time())
+            if view.wants_in is not None:
+                wait = min(wait, view.wants_in)
+        return max(0.02, wait)
 
     def _call_for(self, name: str, view: View) -> None:
         """Ring; or deliver here, if the lane has looked like this for long."""

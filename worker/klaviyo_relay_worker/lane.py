@@ -226,6 +226,10 @@ class Lane:
         self._redis.hdel(self.keys.state, "paused", "until", "reason", "failures")
         self._redis.publish(self._doorbell, self.name)
 
+    def note_look(self, now: float) -> None:
+        """A planner has looked: what waits here waits for something, not for a planner."""
+        self._set(keys=[self.keys.state], args=["looked", f"{now:.3f}"])
+
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""
         self._redis.hdel(self.keys.state, "until", "reason", "failures")

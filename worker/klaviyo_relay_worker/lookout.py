@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from msgspec import Struct
@@ -15,22 +14,30 @@ _NO_KEY, _NO_END = -2, -1
 
 
 class View(Struct, frozen=True):
-    """A lane at one moment.
+    """A lane at one moment, in seconds since 1970 by Redis's clock.
 
     Attributes:
-        wants_at: when it wants a planner, in seconds since 1970; empty if it has nothing to do.
+        now: the moment.
+        wants_at: when it wants a planner; empty if it has nothing to do.
             While it has a planner: not before the lease ends, as it does when its holder is dead.
         has_planner: somebody holds the lease.
         progress: differs between two looks if anything was done in between.
     """
 
+    now: float
     wants_at: list[float]
     has_planner: bool
     progress: tuple[Any, ...]
 
-    def wants_now(self, now: float) -> bool:
+    @property
+    def wants_now(self) -> bool:
         """Whether a planner should be at it, and is not."""
-        return any(when <= now for when in self.wants_at)
+        return any(when <= self.now for when in self.wants_at)
+
+    @property
+    def wants_in(self) -> float | None:
+        """In how many seconds it will want a planner next; None if nothing is known."""
+        return min((when - self.now for when in self.wants_at if when > self.now), default=None)
 
 
 class Lookout:
@@ -54,10 +61,10 @@ class Lookout:
         pipeline.xlen(keys.stream)
         pipeline.xrange(keys.stream, count=1)
         pipeline.zrange(keys.due, 0, 0, withscores=True)
-        pipeline.hmget(keys.state, "until", "paused")
+        pipeline.hmget(keys.state, "until", "paused", "looked")
         pipeline.hgetall(keys.counts)
         pipeline.pttl(keys.lease)
-        backlog, first, due, (until, paused), counts, lease = pipeline.execute()
+        backlog, first, due, (until, paused, looked), counts, lease = pipeline.execute()
         breakers = self._breakers.look(account, family_of(lane))
         has_planner = lease != _NO_KEY
         times = [0.0] if backlog else []
@@ -65,10 +72,12 @@ class Lookout:
         if paused or lease == _NO_END:
             times = []
         wait = max(lease / 1000 if has_planner else 0.0, *(one.wait_seconds for one in breakers))
-        from_then_on = max(float(until or 0), time.time() + wait if wait else 0.0)
+        now = breakers[0].now
+        from_then_on = max(float(until or 0), now + wait if wait else 0.0)
         head = first[0][0] if first else b""
         return View(
             wants_at=[max(when, from_then_on) for when in times],
             has_planner=has_planner,
-            progress=(head, tuple(due), until, tuple(sorted(counts.items()))),
+            progress=(head, tuple(due), until, looked, tuple(sorted(counts.items()))),
+            now=now,
         )

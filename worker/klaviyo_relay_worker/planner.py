@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from redis import Redis
@@ -18,6 +17,7 @@ from klaviyo_relay_worker.breaker import (
     Probe,
     family_of,
 )
+from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import Courier
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
@@ -99,11 +99,12 @@ class Planner:
 
     def _admit(self, lane: Lane) -> KlaviyoClient | None:
         """The account's client, if the lane may deliver now."""
-        state = lane.state()
-        if self._draining.is_set() or state.is_paused or state.until > time.time():
+        if self._draining.is_set():
             return None
+        state = lane.state()
         states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
-        if any(one.wait_seconds for one in states):
+        is_snoozing = state.is_paused or state.until > states[0].now
+        if is_snoozing or any(one.wait_seconds for one in states):
             return None
         return self.accounts.client(lane.account)
 
@@ -139,6 +140,7 @@ class Planner:
         paused_seconds: float,
         is_probe: bool,
     ) -> Delivery:
+        clock = Clock(breaker.now)
         failures = max(lane.state().failures, breaker.failures)
         courier = Courier(
             client,
@@ -146,6 +148,7 @@ class Planner:
             self._telemetry,
             lane,
             lease,
+            clock=clock,
             failures=failures,
             is_draining=self._draining.is_set,
         )
@@ -155,6 +158,7 @@ class Planner:
             courier,
             self.accounts,
             self._executor,
+            clock=clock,
             parked_seconds=self._parked_seconds,
             paused_seconds=paused_seconds,
             breaker=breaker,
@@ -173,7 +177,7 @@ class Planner:
         """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
         states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
         if not any(one.wait_seconds for one in states):
-            until = time.time() + snooze.seconds
+            until = states[0].now + snooze.seconds
             lane.snooze(until, snooze.reason, failures + snooze.is_failure)
         logger.log(
             logging.WARNING if snooze.reason == OUTAGE else logging.INFO,

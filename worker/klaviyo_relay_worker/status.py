@@ -106,7 +106,7 @@ class Status:
         """The breaker, whether the lane is paused and why, and what it waits for."""
         whole, own = self._breakers.look(account, family_of(lane))
         why = PERSON if "paused" in state else whole.reason or own.reason
-        waits_for = why or _waits_for(state)
+        waits_for = why or _waits_for(state, own.now)
         if not waits_for and own.word != "closed":
             waits_for = OUTAGE
         return {
@@ -167,5 +167,5 @@ def _age(first: bytes) -> float:
     return round(max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000), 1)
 
 
-def _waits_for(state: dict[str, str]) -> str:
-    return state.get("reason", "") if float(state.get("until", 0)) > time.time() else ""
+def _waits_for(state: dict[str, str], now: float) -> str:
+    return state.get("reason", "") if float(state.get("until", 0)) > now else ""

@@ -9,9 +9,9 @@ with the lane, since turns are taken by different workers.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 
+from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.lane import Lane, LaneState
 from klaviyo_relay_worker.outcome import Dead, Failure, Outcome, Parked, Snooze
@@ -32,6 +32,7 @@ class Suspicion:
 
     Args:
         state: the lane's at the beginning of the turn.
+        clock: Redis's time.
         parked_seconds: for so long a parked command is tried again.
         paused_seconds: that the lane has been paused in all; they do not count.
         is_up: other lanes got proper answers from Klaviyo since this one began to fail.
@@ -44,12 +45,14 @@ class Suspicion:
         self,
         lane: Lane,
         state: LaneState,
+        clock: Clock,
         parked_seconds: float,
         *,
         paused_seconds: float,
         is_up: bool,
     ) -> None:
         self._lane = lane
+        self._clock = clock
         self._turns = state.server_errors
         self._failing = state.failing
         self._parked_seconds = parked_seconds
@@ -115,7 +118,7 @@ class Suspicion:
     def end(self, snooze: Snooze | None) -> None:
         """Keep for the next turn what this one, which ends with `snooze`, has shown."""
         if snooze is not None and snooze.status in MAY_BE_POISON:
-            self._lane.note_server_error(self._turns + 1, self._failing, time.time())
+            self._lane.note_server_error(self._turns + 1, self._failing, self._clock.now())
         elif self._turns and self._has_answer:
             self._lane.forget_server_errors()
 
@@ -125,7 +128,7 @@ class Suspicion:
 
     def _verdict(self, entry: Entry, status: int) -> Outcome:
         """Tried again by itself later, or given up if that has gone on for long."""
-        now = time.time()
+        now = self._clock.now()
         failure = Failure(
             status=status,
             code=SERVER_ERROR,

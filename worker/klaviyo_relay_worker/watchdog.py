@@ -121,7 +121,7 @@ class Watchdog:
         for name in self._lookout.names():
             view = self._lookout.look(name)
             progress, since = self._still.get(name, (None, now))
-            if not view.wants_now(time.time()):
+            if not view.wants_now:
                 self._still.pop(name, None)
             elif progress != view.progress:
                 self._still[name] = (view.progress, now)
