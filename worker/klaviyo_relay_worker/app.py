@@ -73,15 +73,24 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
 
 
 def run_worker(app: Celery, arguments: list[str]) -> int:
-    """Run a worker with Celery's command line; returns the exit code that `worker_main` drops."""
+    """Run a worker with Celery's command line.
+
+    Returns:
+        The exit code, which `worker_main` drops: 0 when a signal asked for the end.
+    """
     codes: list[int] = []
 
-    def note(sender: Any, **_signal: Any) -> None:
+    def note_request(**_signal: Any) -> None:
+        # Celery counts an interrupt from the keyboard as a failure.
+        codes.append(0)
+
+    def note_end(sender: Any, **_signal: Any) -> None:
         codes.append(sender.exitcode or 0)
 
-    worker_shutdown.connect(note, weak=False)
+    worker_shutting_down.connect(note_request, weak=False)
+    worker_shutdown.connect(note_end, weak=False)
     app.worker_main(arguments)
-    return codes[-1] if codes else 0
+    return codes[0] if codes else 0
 
 
 def install(
