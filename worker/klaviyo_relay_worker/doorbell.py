@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_marks
+from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_joins, prune_marks
 
 logger = logging.getLogger("klaviyo_relay_worker.doorbell")
 
@@ -79,6 +79,7 @@ class Doorbell:
         if now >= self._prune_at:
             self._prune_at = now + HOUR_SECONDS
             prune_marks(self._redis, self._keys, names)
+            prune_joins(self._redis, self._keys, names)
         for name in names:
             times = self._wants_delivery_at(name)
             if any(when <= now for when in times):

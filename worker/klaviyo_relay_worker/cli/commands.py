@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.errors import ConfigurationError, RelayError
 from klaviyo_relay_worker.cli.dead import dead
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
+from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.run import demo, sandbox, worker
 
@@ -20,7 +21,7 @@ def cli() -> None:
     """The durable way from a Python application to Klaviyo."""
 
 
-for command in (demo, worker, sandbox, status, check, dead, spool, *VERB_COMMANDS):
+for command in (demo, worker, sandbox, status, check, dead, forget, spool, *VERB_COMMANDS):
     cli.add_command(command)
 
 
