@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 
 import pytest
+from click.testing import CliRunner
 
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Subscribe, Track, Unsubscribe
-from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay_worker import intake
+from klaviyo_relay_worker.admission import admission_of
+from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.lease import Leases
+from klaviyo_relay_worker.outcome import Dropped
 from klaviyo_relay_worker.plan import consent, privacy
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Part
+from klaviyo_relay_worker.plan.consent import unsubscribe_request
 
 WHO = "ada@shop.io"
 
@@ -39,6 +46,12 @@ def put(house):
         house.redis.hincrby(keys.counts, "bytes", len(message))
 
     return make
+
+
+def entry_of(command, at):
+    envelope = Envelope(id=f"id-{at}", account="default", at=int(at * 1000), command=command)
+    message = encode(envelope)
+    return Entry("1-0", receive(message), len(message))
 
 
 def emails(sandbox):
@@ -126,8 +139,6 @@ def test_a_profile_that_is_back_after_ten_minutes_is_deleted_again(house, sandbo
     assert house.numbers("privacy") == {"parked": 1}
     # What Klaviyo took before the deletion and applied after it; not by way of the relay.
     client = house.planner.accounts.client("default")
-    from klaviyo_relay_worker.klaviyo.exchange import Request
-
     body = b'{"data":{"type":"profile","attributes":{"email":"ada@shop.io"}}}'
     client.send(Request(endpoint=limits.IMPORT_PROFILE, path="/api/profile-import", body=body))
     assert WHO in emails(sandbox)
@@ -171,6 +182,53 @@ def test_no_key_or_field_names_anybody(house, sandbox, put):
     )
     assert len(stored) > 24
     assert b"ada" not in stored
+
+
+def test_what_is_newer_than_a_deletion_waits_for_its_answer(house, sandbox, put):
+    put(Identify(email=WHO, first_name="old"), time.time() - 5)
+    house.work_off()
+    sandbox.set_faults([{"endpoint": limits.DELETE_PROFILE, "status": 503, "times": 1}])
+    now = time.time()
+    put(DeleteProfile(email=WHO), now)
+    house.planner.deliver("default", "privacy")
+    put(Identify(email=WHO, title="new"), now + 0.001)
+    house.planner.deliver("default", "profiles")
+    assert house.numbers("profiles") == {"delivered": 1, "parked": 1}
+    house.work_off()
+    [profile] = sandbox.profiles()
+    assert (profile.get("first_name"), profile["title"]) == (None, "new")
+
+
+def admission_to(house, lane):
+    return admission_of(house.redis, house.keys, "default", lane, lambda _: {})
+
+
+def test_a_deletion_is_noticed_on_reading_and_again_before_sending(house):
+    profiles, now = admission_to(house, "profiles"), time.time()
+    entry = entry_of(Identify(email=WHO), now)
+    batch = Batch(limits.IMPORT_PROFILE, [entry], None)
+    assert profiles.taken([entry], now) == {}
+    assert profiles.leaving(batch, now) == {}
+    admission_to(house, "privacy").taken([entry_of(DeleteProfile(email=WHO), now)], now)
+    assert profiles.taken([entry], now) == {entry.key: Dropped("forgotten")}
+    assert profiles.leaving(batch, now) == {entry.key: Dropped("forgotten")}
+
+
+def test_forget_purges_and_enqueues(house, sandbox, put, monkeypatch, tmp_path):
+    monkeypatch.setenv("KLAVIYO_RELAY_REDIS_URL", house.relay.redis_url)
+    monkeypatch.setenv("KLAVIYO_RELAY_SPOOL_DIR", str(tmp_path / "forget"))
+    put(Identify(email=WHO), time.time() - 5)
+    put(Identify(email="other@shop.io"), time.time() - 5)
+    done = CliRunner().invoke(forget, ["--email", WHO])
+    assert (done.exit_code, "1 older commands purged" in done.output) == (0, True), done.output
+    house.work_off()
+    assert emails(sandbox) == {"other@shop.io"}
+    assert house.numbers("profiles") == {"delivered": 1, "dropped": 1}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--email", WHO, "--id", "01A"]], ids=["none", "two"])
+def test_forget_takes_exactly_one_identifier(arguments):
+    assert CliRunner().invoke(forget, arguments).exit_code == 2
 
 
 # --- consent --------------------------------------------------------------------------------------
@@ -219,9 +277,6 @@ def test_a_late_subscribe_asks_klaviyo_first(house, sandbox, put, age):
     put(Identify(email=WHO), time.time())
     house.work_off()
     client = house.planner.accounts.client("default")
-    from klaviyo_relay_worker.plan.batch import Part
-    from klaviyo_relay_worker.plan.consent import unsubscribe_request
-
     command = Unsubscribe(email=WHO)
     client.send(unsubscribe_request(None, [Part((), command)]))
     put(Subscribe(list_id=list_id, email=WHO), time.time() - age)
