@@ -1,7 +1,7 @@
 """Housekeeping, on a real server."""
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay_worker.housekeeping import DAY_SECONDS, prune_marks
+from klaviyo_relay_worker.housekeeping import DAY_SECONDS, prune_joins, prune_marks
 
 LANE = "default:events"
 MARKS = Keys().lane("default", "events").marks
@@ -19,3 +19,12 @@ def test_marks_of_sources_that_are_long_silent_are_forgotten(redis):
 
 def test_a_lane_without_marks_is_left_alone(redis):
     assert prune_marks(redis, Keys(), [LANE, "other:profiles"]) == 0
+
+
+def test_joins_that_nobody_waits_for_are_forgotten(redis):
+    now = redis.time()[0]
+    key = Keys().joins("default")
+    redis.hset(key, "new", int((now - DAY_SECONDS) * 1000))
+    redis.hset(key, "old", int((now - 3 * DAY_SECONDS) * 1000))
+    assert prune_joins(redis, Keys(), [LANE, "default:consent", "other:consent"]) == 1
+    assert redis.hkeys(key) == [b"new"]

@@ -21,7 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_marks
+from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_joins, prune_marks
 from klaviyo_relay_worker.lookout import Lookout, View
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.standby import Standby
@@ -128,6 +128,7 @@ class Doorbell:
         if now >= self._prune_at:
             self._prune_at = now + HOUR_SECONDS
             prune_marks(self._redis, self._keys, names)
+            prune_joins(self._redis, self._keys, names)
         for name in names:
             view = self._lookout.look(name)
             if view.wants_now:

@@ -13,6 +13,8 @@ HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
 # A spool file may come back with a machine that was switched off; a Celery task comes back within
 # the broker's visibility time-out, which is hours at the most.
 MARK_SECONDS, TASK_MARK_SECONDS = 30 * DAY_SECONDS, 2 * DAY_SECONDS
+# An unsubscribe waits for half an hour after the last join, or as long as the lists lanes take.
+JOIN_SECONDS = 2 * DAY_SECONDS
 _SCAN_COUNT = 500
 
 
@@ -32,6 +34,24 @@ def prune_marks(redis: Redis, keys: Keys, lanes: Iterable[str]) -> int:
         ]
         if old:
             pruned += int(redis.hdel(marks, *old))
+    return pruned
+
+
+def prune_joins(redis: Redis, keys: Keys, lanes: Iterable[str]) -> int:
+    """Forget joins that no unsubscribe waits for any more, after a crash; returns how many."""
+    pruned = 0
+    clock: Any = redis.time()
+    for account, lane in map(split, lanes):
+        key = keys.joins(account)
+        if lane != "consent":
+            continue
+        old = [
+            field
+            for field, at in redis.hscan_iter(key, count=_SCAN_COUNT)
+            if clock[0] - int(at) / 1000 > JOIN_SECONDS
+        ]
+        if old:
+            pruned += int(redis.hdel(key, *old))
     return pruned
 
 
