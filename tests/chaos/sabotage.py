@@ -109,8 +109,9 @@ def settle_before_send() -> None:
 
 def settle_without_lease_check() -> None:
     _rewrite("settle", "if redis.call('GET', lease) ~= ARGV[1] then", "if false then")
-    # Nor does the planner look at the lease that it has lost.
+    # Nor does the planner look at the lease that it has lost, or give its place up in time.
     _replace(_module("lease").Lease, "remaining_seconds", lambda _: property(lambda _: 10.0))
+    _replace(_module("delivery"), "TURN_SECONDS", lambda _: 300.0)
 
 
 def _when_returned(change: Callable[[Any, Any], Any]) -> None:
@@ -279,14 +280,13 @@ def several_in_flight_of_one_profile() -> None:
 
 
 def consent_clock_ignored() -> None:
-    clock = _module("consent").ConsentClock
-    _replace(clock, "read", lambda _: lambda *_a: {})
-    _replace(_module("plan.consent"), "superseded_by_unsubscribe", lambda _: lambda *_a: [])
+    clock = _module("plan.withdrawals").Withdrawals
+    _replace(clock, "withdrawn", lambda _: lambda *_a: set())
 
 
 def forget_not_checked() -> None:
-    _replace(_module("tombstones").Tombstones, "find", lambda _: lambda *_a: {})
-    _replace(_module("tombstones").Tombstones, "exist", lambda _: lambda *_a: False)
+    _replace(_module("admission").Admission, "refused", lambda _: lambda *_a: {})
+    _replace(_module("erasure").Erasure, "purge", lambda _: lambda *_a: 0)
 
 
 _KILLS = ("kill worker", "kill Redis")
