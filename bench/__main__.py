@@ -1,6 +1,6 @@
 """Run the benchmarks, print the table, and with --write keep it in docs/benchmarks.md.
 
-python -m bench [enqueue|imports|delivery|latency ...] [--write]
+python -m bench [enqueue|imports|delivery|steady ...] [--write]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.stage import Figure
 from klaviyo_relay_worker.embedded import find_server
 
-ALL = ("imports", "enqueue", "batch", "latency", "delivery")
+ALL = ("imports", "enqueue", "batch", "latency", "backfill", "delivery", "memory", "steady")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -5,30 +5,17 @@ python -m bench delivery
 
 from __future__ import annotations
 
-from bench.stage import PROPERTIES, Figure, House, cpu_seconds, house, median, resident_megabytes
-from klaviyo_relay import Producer, Track
+from bench.stage import Figure, House, cpu_seconds, house, median, orders, resident_megabytes
+from klaviyo_relay import Producer
 
 QUEUED = 10_000
 FLOOD = 100_000
 ROUNDS = 3
 
 
-def _commands(count: int) -> object:
-    return (
-        Track(
-            metric="Placed Order",
-            email=f"customer{number}@fernhill.dev",
-            properties=PROPERTIES,
-            value=23.99,
-            value_currency="USD",
-        )
-        for number in range(count)
-    )
-
-
 def _backlog(home: House) -> int:
     """Bulk requests for 10,000 events that were queued before the worker began, limits on."""
-    Producer(home.settings).enqueue_many(_commands(QUEUED), bulk=False)
+    Producer(home.settings).enqueue_many(orders(QUEUED), bulk=False)
     with home.worker():
         home.sandbox("wait", events=QUEUED, timeout=120)
     # Asked once the worker has ended: the last request is counted after its events.
@@ -46,7 +33,7 @@ def _flood(home: House) -> tuple[float, float]:
         producer.track("Warm-up", email="ada@lovelace.dev")
         home.sandbox("wait", events=already + 1, timeout=60)
         before = cpu_seconds(worker.pid)
-        producer.enqueue_many(_commands(FLOOD), bulk=False)
+        producer.enqueue_many(orders(FLOOD), bulk=False)
         home.sandbox("wait", events=already + 1 + FLOOD, timeout=600)
         spent = cpu_seconds(worker.pid) - before
         memory = resident_megabytes(worker.pid)

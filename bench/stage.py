@@ -8,15 +8,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from klaviyo_relay import Settings
-from klaviyo_relay_worker.demo.stage import sandbox_process, worker_process
+from klaviyo_relay import Settings, Track
+from klaviyo_relay_worker.demo.stage import Sandboxed, sandbox_process, worker_process
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 # What a shop sends for an order: about 400 bytes as an envelope.
@@ -49,6 +50,30 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+def orders(count: int) -> Iterator[Track]:
+    """So many orders, each of another customer."""
+    return (
+        Track(
+            metric="Placed Order",
+            email=f"customer{number}@fernhill.dev",
+            properties=PROPERTIES,
+            value=23.99,
+            value_currency="USD",
+        )
+        for number in range(count)
+    )
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
+    """Look again and again, for so many seconds at most; says whether it came to hold."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(pause)
+    return True
+
+
 @contextmanager
 def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="klaviyo-relay-bench-") as name:
@@ -63,12 +88,13 @@ def install_base(path: Path) -> None:
 
 
 class House:
-    """Redis, sandbox and worker, each a process of its own."""
+    """Redis, sandbox and workers, each a process of its own."""
 
-    def __init__(self, path: Path, redis_url: str, sandbox_url: str) -> None:
+    def __init__(self, path: Path, redis_url: str, sandboxed: Sandboxed) -> None:
         self.path = path
         self.redis_url = redis_url
-        self.sandbox_url = sandbox_url
+        self.sandbox_url = sandboxed.url
+        self.sandbox_pid = sandboxed.pid
         self.settings = Settings(redis_url=redis_url, spool_dir=path / "spool")
 
     def sandbox(self, what: str, **query: Any) -> Any:
@@ -85,13 +111,13 @@ class House:
         with urllib.request.urlopen(request, timeout=10):
             pass
 
-    def worker(self) -> Any:
+    def worker(self, name: str = "worker") -> AbstractContextManager[subprocess.Popen[bytes]]:
         environment = {
             "KLAVIYO_RELAY_REDIS_URL": self.redis_url,
             "KLAVIYO_API_URL": self.sandbox_url,
             "KLAVIYO_API_KEY": "pk_bench",
         }
-        return worker_process(environment, self.path / "worker.log")
+        return worker_process(environment, self.path / f"{name}.log")
 
 
 @contextmanager
@@ -101,7 +127,7 @@ def house() -> Iterator[House]:
         PrivateRedis(path / "redis") as server,
         sandbox_process(path / "sandbox.log") as klaviyo,
     ):
-        yield House(path, server.url, klaviyo.url)
+        yield House(path, server.url, klaviyo)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -114,3 +140,9 @@ def resident_megabytes(pid: int) -> float:
     """Resident memory of a process (Linux)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most resident memory that a process ever had (Linux: VmHWM, in KiB)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6

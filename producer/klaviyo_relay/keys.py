@@ -16,9 +16,11 @@ class LaneKeys(Struct, frozen=True):
 
     Attributes:
         name: `account:lane`, as it stands in the register and in doorbell messages.
+        prefix: what all keys in the lane's slot begin with.
     """
 
     name: str
+    prefix: str
     stream: str
     marks: str
     counts: str
@@ -65,6 +67,7 @@ class Keys(Struct, frozen=True):
         prefix = f"{self.namespace}:{{{name}}}"
         return LaneKeys(
             name=name,
+            prefix=prefix,
             stream=f"{prefix}:stream",
             marks=f"{prefix}:marks",
             counts=f"{prefix}:counts",
@@ -95,6 +98,26 @@ class Keys(Struct, frozen=True):
         tag = f"{account}:{endpoint}".replace("{", "<").replace("}", ">")
         prefix = f"{self.namespace}:{{{tag}}}"
         return QuotaKeys(times=f"{prefix}:times", state=f"{prefix}:quota")
+
+    @property
+    def secret(self) -> str:
+        """Random bytes that key the hashes of people's identifiers."""
+        return f"{self.namespace}:secret"
+
+    def forgotten(self, account: str) -> str:
+        """Hash of keyed hash of an identifier -> tombstone of a person to be forgotten."""
+        return f"{self.namespace}:forgotten:{account}"
+
+    def clock(self, account: str) -> str:
+        """Hash of keyed hash of an address -> the latest withdrawals of its consent."""
+        return f"{self.lane(account, 'consent').prefix}:clock"
+
+    def joins(self, account: str) -> str:
+        """Hash of keyed hash of person and list -> when we last made the one join the other.
+
+        Only of those for whom an unsubscribe waits.
+        """
+        return f"{self.lane(account, 'consent').prefix}:joins"
 
 
 def split(name: str) -> tuple[str, str]:

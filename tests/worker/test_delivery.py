@@ -31,10 +31,15 @@ from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import delivery, judge, suspicion
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.plan import consent, lists
+from klaviyo_relay_worker.plan import consent, lists, privacy
 
 BULK = limits.BULK_CREATE_EVENTS
 IMPORT = limits.BULK_IMPORT_PROFILES
+
+
+@pytest.fixture(autouse=True)
+def _deletions_are_checked_soon(monkeypatch):
+    monkeypatch.setattr(privacy, "CHECK_AGAIN_SECONDS", 0.05)
 
 
 def people_of(sandbox):
@@ -637,10 +642,9 @@ def test_klaviyos_limits_are_kept(house, sandbox, tracks):
     assert house.numbers("privacy") == {"delivered": 7}
 
 
-# --- what does not hold yet -----------------------------------------------------------------------
+# --- consent --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="consent has no clock yet")
 def test_a_redriven_subscribe_never_undoes_a_later_unsubscribe(house, sandbox):
     list_id = sandbox.create_list("News")
     sandbox.set_faults([{"action": "refuse", "match": "a@shop.io", "times": 1}])

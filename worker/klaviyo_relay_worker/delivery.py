@@ -23,6 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.admission import Admission
 from klaviyo_relay_worker.breaker import BreakerState, family_of
 from klaviyo_relay_worker.courier import LEASE, QUOTA, Courier, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
@@ -70,6 +71,7 @@ class Delivery:
         courier: sends.
         accounts: pauses and list names.
         executor: runs conversations.
+        admission: says what may be sent.
         is_draining: asked before each plan; true ends the turn after what is in flight.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
         breaker: of the lane's family, as it was at the beginning.
@@ -84,6 +86,7 @@ class Delivery:
         accounts: Accounts,
         executor: Executor,
         *,
+        admission: Admission,
         is_draining: Callable[[], bool],
         parked_seconds: float,
         breaker: BreakerState,
@@ -94,10 +97,11 @@ class Delivery:
         self._courier = courier
         self._accounts = accounts
         self._executor = executor
+        self._admission = admission
         self._is_draining = is_draining
         self._choose = _CHOOSERS[lane.lane.partition(":")[0]]
         self._is_bulk_lane = lane.lane.endswith(":bulk")
-        self._intake = Intake(lane, lease)
+        self._intake = Intake(lane, lease, admission)
         self._back: queue.SimpleQueue[tuple[Returned, JobRecord | None, str]] = queue.SimpleQueue()
         self._in_flight = 0
         self._snooze: Snooze | None = None
@@ -228,21 +232,26 @@ class Delivery:
             sent = 0
             for batch in batches:
                 # While something is in flight the next batch grows, until it is full.
-                if not (was_idle or batch.is_full) or not self._has_quota(batch):
+                if not self._may_send() or not (was_idle or batch.is_full):
                     break
-                self._send_batch(batch)
+                if not self._has_quota(batch):
+                    break
                 sent += 1
+                if not self._send_batch(batch):
+                    break  # the plan is void, and the next one goes on without the refused ones
             if sent == 0:
                 return
 
     def _plan(self, entries: Sequence[Entry], *, is_idle: bool) -> list[Batch]:
+        now = time.time()
         situation = Situation(
-            now=time.time(),
+            now=now,
             is_idle=is_idle,
             held=self._intake.held(),
             held_from_unsubscribe=self._intake.held_from_unsubscribe(),
             lists=self._accounts.lists(self._lane.account),
             singly=frozenset(self._intake.singly),
+            facts=self._admission.facts(entries, now),
         )
         found: list[Batch] = self._choose(entries, situation)
         return found
@@ -259,9 +268,13 @@ class Delivery:
             self._quota_at = time.monotonic() + min(wait, QUOTA_PATIENCE_SECONDS)
         return wait == 0
 
-    def _send_batch(self, batch: Batch) -> None:
+    def _send_batch(self, batch: Batch) -> bool:
+        """Send, unless some of the commands may not be sent any more; returns whether it went."""
+        if self._intake.refuse(batch, time.time()):
+            return False
         self._intake.sent(batch)
         self._send(batch, None, "")
+        return True
 
     def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:
         self._in_flight += 1
@@ -310,6 +323,7 @@ class Delivery:
     def _settle(self, returned: Returned, record: JobRecord | None, job_id: str) -> None:
         now = time.time()
         batch, ledger = returned.batch, returned.ledger
+        self._admission.settling(batch.entries, ledger.outcomes, now)
         if record is not None:
             ended = self._lane.settle_job(
                 self._lease, job_id, record, ledger.outcomes, now, facts=ledger.facts

@@ -179,6 +179,11 @@ class Doorbell:
                 logger.exception("the doorbell could not ring")
                 self._stop.wait(SWEEP_SECONDS)
 
+    def _heard(self, name: str) -> None:
+        """New work. A planner that is at the lane looks for news itself, once it gives it up."""
+        if not self._redis.exists(self._keys.lane(*split(name)).lease):
+            self.ring(name)
+
     def _listen(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
             subscription.subscribe(self._keys.doorbell)
@@ -189,6 +194,6 @@ class Doorbell:
                 left = until - self.seen_at
                 message = subscription.get_message(timeout=max(left, 0.001))
                 if message is not None:
-                    self.ring(message["data"].decode())
+                    self._heard(message["data"].decode())
                 if time.monotonic() >= until:
                     until = time.monotonic() + self.sweep()

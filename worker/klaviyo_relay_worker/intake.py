@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
+from klaviyo_relay_worker.admission import Admission
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
-from klaviyo_relay_worker.outcome import Following, Parked
+from klaviyo_relay_worker.lookahead import Lookahead
+from klaviyo_relay_worker.outcome import Following, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
 from klaviyo_relay_worker.plan.lists import until_about_lists
 from klaviyo_relay_worker.settlement import JobRecord
@@ -29,11 +31,13 @@ class Intake:
         singly: keys of commands that must go out one by one.
     """
 
-    def __init__(self, lane: Lane, lease: Lease) -> None:
+    def __init__(self, lane: Lane, lease: Lease, admission: Admission) -> None:
         self._lane = lane
         self._lease = lease
         # Events keep no order among each other.
         self._keeps_order = not lane.lane.startswith("events")
+        self._admission = admission
+        self._lookahead = Lookahead(lane)
         self._most = ENTRIES_MOST.get(lane.lane.partition(":")[0], ENTRIES_MOST_ELSE)
         self._cursor = "0-0"
         self._in_flight: set[str] = set()
@@ -50,11 +54,36 @@ class Intake:
         while len(self.waiting) < self._most and room > 0:
             entries, broken, cursor = self._lane.read(self._cursor, READ_AT_ONCE)
             self._lane.bury_unreadable(self._lease, broken)
-            self.waiting += entries
+            entries = self._lookahead.without_taken(entries)
+            self.waiting += self._admitted(entries, now)
             if cursor == self._cursor:
                 return
             self._cursor = cursor
             room -= sum(entry.size for entry in entries)
+        ahead = self._admitted(self._lookahead.read(self._cursor), now)
+        if ahead or self._lookahead.taken:
+            self.waiting = sorted([*self.waiting, *ahead], key=_place)
+
+    def refuse(self, batch: Batch, now: float) -> bool:
+        """Settle what may not be sent any more; True if there was any, and the plan is void."""
+        outcomes = self._admission.leaving(batch, now)
+        self._settle_at_once(batch.entries, outcomes, now)
+        self.waiting = [entry for entry in self.waiting if entry.key not in outcomes]
+        return bool(outcomes)
+
+    def _admitted(self, entries: list[Entry], now: float) -> list[Entry]:
+        outcomes = self._admission.taken(entries, now) if entries else {}
+        self._settle_at_once(entries, outcomes, now)
+        return [entry for entry in entries if entry.key not in outcomes]
+
+    def _settle_at_once(
+        self, entries: Sequence[Entry], outcomes: Mapping[str, Outcome], now: float
+    ) -> None:
+        self._lane.settle(self._lease, entries, outcomes, now)
+        self._lookahead.taken.difference_update(outcomes)
+        for entry in entries:
+            if isinstance(outcomes.get(entry.key), Parked):
+                self._fence(f"p:{entry.envelope.id}", entry)
 
     def has_news(self) -> bool:
         """Whether the stream goes on behind what was read."""
@@ -70,7 +99,7 @@ class Intake:
         fresh = [entry for entry in parked if entry.key not in known]
         for entry in fresh:
             self._fences.pop(entry.key, None)
-        self.waiting[:0] = fresh
+        self.waiting[:0] = self._admitted(fresh, now)
         self.jobs = [(job, record) for job, record in jobs if f"job:{job}" not in self._in_flight]
 
     def followed(self) -> list[str]:
@@ -145,6 +174,8 @@ class Intake:
             self._in_flight.discard(entry.key)
             self._fences.pop(entry.key, None)
             outcome = ledger.outcomes.get(entry.key)
+            if outcome is not None:
+                self._lookahead.taken.discard(entry.key)
             if outcome is None:
                 again.append(entry)
             elif isinstance(outcome, Parked):

@@ -173,6 +173,16 @@ class Lane:
             found[f"job:{name.decode()}"] = frozenset(everyone)
         return found
 
+    def holds_older(self, other: Entry) -> bool:
+        """Whether something of another lane's entry's profile may wait here that is older.
+
+        Of the stream the first entry tells: what comes behind it is about as new.
+        """
+        first, _, _ = self.read("0-0", 1)
+        if any(entry.envelope.at <= other.envelope.at for entry in first):
+            return True
+        return any(not who.isdisjoint(other.identities) for who in self.fences().values())
+
     def parked_unsubscribes(self) -> set[str]:
         """The keys of parked unsubscribes."""
         if self.lane != "consent":

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.admission import admission_of
 from klaviyo_relay_worker.breaker import (
     WHOLE_ACCOUNT,
     BreakerState,
@@ -150,10 +151,13 @@ class Planner:
             courier,
             self.accounts,
             self._executor,
-            is_draining=self._draining.is_set,
             parked_seconds=self._parked_seconds,
             breaker=breaker,
             is_probe=is_probe,
+            admission=admission_of(
+                self._redis, self._keys, lane.account, lane.lane, self.accounts.lists
+            ),
+            is_draining=self._draining.is_set,
         )
         snooze = delivery.run()
         if snooze is not None:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from klaviyo_relay import Subscribe, Suppress, Unsubscribe, Unsuppress
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Parked
 from klaviyo_relay_worker.plan import consent
 from klaviyo_relay_worker.plan.batch import Situation
+from klaviyo_relay_worker.plan.withdrawals import ConsentFacts, Withdrawals
 
 PHONE = "+15005550006"
 OLD = "2024-01-02T03:04:05Z"
 
 
+def situation_of(talk, entries, **situation):
+    """What the planner of these entries knows."""
+    withdrawals = Withdrawals()
+    withdrawals.note(entries)
+    facts = ConsentFacts(withdrawals, situation.pop("joining", frozenset()))
+    return Situation(**{"now": talk.now, "facts": facts, **situation})
+
+
 def planned(talk, entries, **situation):
-    return consent.choose(entries, Situation(**{"now": talk.now, **situation}))
+    return consent.choose(entries, situation_of(talk, entries, **situation))
+
+
+def superseded(talk, entries, **situation):
+    return consent.superseded_entries(entries, situation_of(talk, entries, **situation))
 
 
 def subscribe(name="a", list_id="AAAAAA", **more):
@@ -92,11 +106,66 @@ def test_a_subscribe_that_is_taken_back_is_dropped_unsent(talk, first, then):
     ids=["another list", "of a list only", "another person", "another address"],
 )
 def test_a_subscribe_that_is_not_taken_back_stays(talk, first, then):
-    assert consent.superseded_by_unsubscribe(talk.entries(first, then)) == []
+    assert superseded(talk, talk.entries(first, then)) == []
 
 
 def test_a_subscribe_after_the_unsubscribe_stays(talk):
-    assert consent.superseded_by_unsubscribe(talk.entries(unsubscribe(), subscribe())) == []
+    entries = [talk.entry(unsubscribe()), talk.entry(subscribe(), at=talk.now + 0.001)]
+    assert superseded(talk, entries) == []
+
+
+def test_of_equal_times_the_unsubscribe_wins(talk):
+    entries = talk.entries(unsubscribe(), subscribe())
+    assert superseded(talk, entries) == entries[1:]
+
+
+def test_consent_of_an_earlier_time_is_superseded_by_what_came_between(talk):
+    entries = [talk.entry(unsubscribe(), at=talk.now - 60), talk.entry(subscribe(consented_at=OLD))]
+    assert superseded(talk, entries) == entries[1:]
+
+
+@pytest.mark.parametrize(
+    ("lists", "is_taken_back"),
+    [({"News": "AAAAAA"}, True), ({"News": "BBBBBB"}, False), ({}, True)],
+    ids=["the same", "another", "nobody knows"],
+)
+def test_a_list_is_recognised_under_id_and_name(talk, lists, is_taken_back):
+    entries = talk.entries(subscribe(), Unsubscribe(list_name="News", email="a@x.io"))
+    assert bool(superseded(talk, entries, lists=lists)) is is_taken_back
+
+
+def test_a_list_that_is_looked_up_is_recognised_before_the_subscribe_is_sent(talk):
+    entries = talk.entries(Subscribe(list_name="News", email="a@x.io"), unsubscribe())
+    situation = situation_of(talk, entries)
+    [batch] = consent.choose(entries[:1], situation)
+    ledger, requests = talk.converse(
+        batch, lambda _: talk.answer(200, {"data": [{"type": "list", "id": "AAAAAA"}]})
+    )
+    assert [one.endpoint for one in requests] == [limits.GET_LISTS]
+    assert ledger.outcomes == {entries[0].key: Dropped("superseded")}
+
+
+def test_of_two_channels_only_the_one_that_is_not_withdrawn_is_sent(talk):
+    both = Subscribe(list_id="AAAAAA", email="a@x.io", phone_number=PHONE)
+    entries = talk.entries(both, Unsubscribe(phone_number=PHONE))
+    [batch] = consent.choose(entries[:1], situation_of(talk, entries))
+    ledger, [request] = talk.converse(batch, Members(talk))
+    [row] = talk.body(request)["data"]["attributes"]["profiles"]["data"]
+    assert set(row["attributes"]["subscriptions"]) == {"email"}
+    assert ledger.outcomes == {entries[0].key: Delivered()}
+
+
+def test_what_is_asked_twice_in_the_same_words_is_one_row(talk):
+    entries = talk.entries(subscribe("a"), subscribe("b"), subscribe("a"))
+    [batch] = planned(talk, entries)
+    ledger, [request] = talk.converse(batch, Members(talk))
+    assert emails(talk, request) == ["a@x.io", "b@x.io"]
+    assert ledger.outcomes == {entry.key: Delivered() for entry in entries}
+
+
+def test_nothing_is_coalesced_across_another_command_of_the_person(talk):
+    entries = talk.entries(subscribe("a"), Suppress(email="a@x.io"), subscribe("a"))
+    assert list(planned(talk, entries)[0].entries) == entries[:1]
 
 
 def test_an_unsubscribe_of_a_list_is_sent_for_members_only(talk):
@@ -123,7 +192,7 @@ def test_nothing_is_sent_where_nobody_is_a_member(talk):
     ids=["new", "almost half an hour", "half an hour", "old"],
 )
 def test_a_non_member_is_looked_at_again_for_half_an_hour(talk, age, outcome):
-    entry = talk.entry(unsubscribe("a"), at=talk.now - age)
+    entry = replace(talk.entry(unsubscribe("a"), at=talk.now - age), parked_at=talk.now - age)
     [batch] = planned(talk, [entry])
     ledger, _ = talk.converse(batch, Members(talk))
     found = ledger.outcomes[entry.key]
@@ -132,6 +201,19 @@ def test_a_non_member_is_looked_at_again_for_half_an_hour(talk, age, outcome):
         assert talk.now < found.until <= talk.now + 60
     else:
         assert found.rule == "not_on_list"
+
+
+def test_an_old_unsubscribe_is_looked_at_for_half_an_hour_from_its_first_look(talk):
+    entry = talk.entry(unsubscribe("a"), at=talk.now - 9_999)
+    ledger, _ = talk.converse(planned(talk, [entry])[0], Members(talk))
+    assert isinstance(ledger.outcomes[entry.key], Parked)
+
+
+def test_a_non_member_who_may_still_join_is_looked_at_again(talk):
+    entry = replace(talk.entry(unsubscribe("a"), at=talk.now - 9_999), parked_at=1.0)
+    [batch] = planned(talk, [entry], joining=frozenset([entry.key]))
+    ledger, _ = talk.converse(batch, Members(talk))
+    assert isinstance(ledger.outcomes[entry.key], Parked)
 
 
 def test_a_refused_lookup_of_members_sends_nothing(talk):

@@ -6,7 +6,7 @@ import pytest
 
 from klaviyo_relay import DeleteProfile
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.outcome import Dead, Delivered
+from klaviyo_relay_worker.outcome import Dead, Delivered, Parked
 from klaviyo_relay_worker.plan import privacy
 from klaviyo_relay_worker.plan.batch import Situation
 
@@ -44,7 +44,7 @@ def test_exactly_one_identifier_is_sent(talk, command, profile):
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(202, Delivered), (404, Delivered), (400, Dead)], ids=str
+    ("status", "kind"), [(202, Parked), (404, Delivered), (400, Dead)], ids=str
 )
 def test_the_answer_settles_the_deletion(talk, status, kind):
     [batch] = planned(talk, talk.entries(DeleteProfile(email="a@x.io")))

@@ -26,8 +26,9 @@ class StageError(RelayError):
 class Sandboxed:
     """The sandbox's own account of what arrived."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pid: int) -> None:
         self.url = url
+        self.pid = pid
 
     def summary(self) -> dict[str, Any]:
         """Events, profiles, lists, requests, 429s, as the sandbox counts them."""
@@ -48,7 +49,7 @@ def sandbox_process(log: Path) -> Iterator[Sandboxed]:
         line = process.stdout.readline()
         if not line:
             raise StageError(f"the sandbox did not start; see {log}")
-        yield Sandboxed(json.loads(line)["url"])
+        yield Sandboxed(json.loads(line)["url"], process.pid)
     finally:
         _end(process)
         if process.stdout is not None:

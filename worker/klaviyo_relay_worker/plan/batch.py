@@ -174,6 +174,7 @@ class Situation(Struct, frozen=True):
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
         singly: keys of commands that must go out one by one.
+        facts: what the lane's admission knows beside, by a name of its own.
     """
 
     now: float
@@ -182,6 +183,7 @@ class Situation(Struct, frozen=True):
     held_from_unsubscribe: frozenset[str] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
     singly: frozenset[str] = frozenset()
+    facts: Any = None
 
 
 _PREFIXES = (

@@ -4,7 +4,11 @@ Klaviyo unsubscribes a profile *globally* if it is not on the list that an unsub
 (OpenAPI 2026-07-15). So members are looked up first and only they are sent. A profile that is not a
 member may have a subscribe of its own still under way, which Klaviyo applies some time after its
 202; it is looked at again for half an hour, then the unsubscribe is dropped by the rule
-`not_on_list`.
+`not_on_list`. Who leaves the list between the look-up and the unsubscribe is unsubscribed globally:
+Klaviyo has no request that does both at once.
+
+A subscribe is checked against the clock of withdrawals when it is planned and again just before it
+is sent, and a late one against Klaviyo, too; what is withdrawn since is not sent.
 """
 
 from __future__ import annotations
@@ -15,17 +19,13 @@ from typing import Any
 
 import msgspec
 
-from klaviyo_relay.commands import Command, Subscribe, Suppress, Unsubscribe, Unsuppress
+from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe, Unsuppress
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import (
-    Delivered,
-    Dropped,
-    Failure,
-    Parked,
-    failures_of,
-)
+from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked
 from klaviyo_relay_worker.plan.batch import (
+    BODY_MAX_BYTES,
+    ITEM_OVERHEAD_BYTES,
     Batch,
     Conversation,
     Entry,
@@ -35,7 +35,16 @@ from klaviyo_relay_worker.plan.batch import (
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
-from klaviyo_relay_worker.plan.lists import FILTER_MOST, any_filter, find_list, refuse_or_wait
+from klaviyo_relay_worker.plan.lists import any_filter, find_list, refuse_or_wait
+from klaviyo_relay_worker.plan.lookup import Found, look_up
+from klaviyo_relay_worker.plan.subscriptions import is_late, wanted_at_klaviyo
+from klaviyo_relay_worker.plan.withdrawals import (
+    SUPERSEDED,
+    ConsentFacts,
+    place_of,
+    place_of_list,
+    still_wanted,
+)
 
 SUBSCRIBE_MOST = 1_000
 # Unsubscribes, suppressions: at most 100 a request (OpenAPI 2026-07-15).
@@ -43,15 +52,19 @@ OTHERS_MOST = 100
 # Klaviyo asks for at most one subscribe job a profile in 30 minutes: after that it has settled.
 MEMBERSHIP_SETTLES_SECONDS = 30 * 60
 LOOK_AGAIN_SECONDS = 60.0
-SUPERSEDED = "superseded"
 NOT_ON_LIST = "not_on_list"
 
 _encode = msgspec.json.Encoder().encode
 
 
+def _facts(situation: Situation) -> ConsentFacts:
+    facts: ConsentFacts = situation.facts or ConsentFacts()
+    return facts
+
+
 def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     """Drops what is superseded; else unsubscribes first; else the oldest and what fits with it."""
-    superseded = superseded_by_unsubscribe(entries)
+    superseded = superseded_entries(entries, situation)
     if superseded:
         return [Batch("", superseded, partial(_drop, superseded))]
     held = situation.held_from_unsubscribe
@@ -63,10 +76,10 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     if leading is None:
         return []
     most = SUBSCRIBE_MOST if isinstance(leading.command, Subscribe) else OTHERS_MOST
-    chosen, is_full = take_in_order(entries, held, _sent_alike(leading), most)
+    parts, is_full = _take(entries, held, _sent_alike(leading, situation.now), most)
     converse = _CONVERSATIONS[type(leading.command)]
-    endpoint = _first_endpoint(leading.command, situation)
-    return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
+    endpoint = _first_endpoint(leading, situation)
+    return [Batch(endpoint, _entries_of(parts), partial(converse, parts, situation), is_full)]
 
 
 def _first(entries: Sequence[Entry], held: frozenset[str], kind: type[Command]) -> Entry | None:
@@ -75,43 +88,22 @@ def _first(entries: Sequence[Entry], held: frozenset[str], kind: type[Command]) 
     return found[0] if found else None
 
 
-def superseded_by_unsubscribe(entries: Sequence[Entry]) -> list[Entry]:
-    """Subscribes that a later unsubscribe of the same person takes back before they were sent."""
-    found = []
-    later: dict[str, list[Unsubscribe]] = {}
-    for entry in reversed(entries):
-        if isinstance(entry.command, Unsubscribe):
-            for who in entry.identities:
-                later.setdefault(who, []).append(entry.command)
-        elif isinstance(entry.command, Subscribe) and any(
-            takes_back(unsubscribe, entry.command)
-            for who in entry.identities
-            for unsubscribe in later.get(who, ())
-        ):
-            found.append(entry)
-    return found[::-1]
+def superseded_entries(entries: Sequence[Entry], situation: Situation) -> list[Entry]:
+    """Subscribes of which a withdrawal takes back all that they asked for."""
+    withdrawals = _facts(situation).withdrawals
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry.command, Subscribe)
+        and not _remaining(
+            entry, withdrawals.withdrawn(entry, place_of(entry.command), situation.lists)
+        )
+    ]
 
 
-def takes_back(unsubscribe: Unsubscribe, subscribe: Subscribe) -> bool:
-    """Whether an unsubscribe covers all that an earlier subscribe asked for."""
-    is_everywhere = unsubscribe.list_id is None and unsubscribe.list_name is None
-    same_list = (unsubscribe.list_id, unsubscribe.list_name) == (
-        subscribe.list_id,
-        subscribe.list_name,
-    )
-    if not (is_everywhere or same_list):
-        return False
-    withdrawn = unsubscribe.consented_channels()
-    return all(
-        channel in withdrawn and _address(unsubscribe, channel) == _address(subscribe, channel)
-        for channel in subscribe.consented_channels()
-    )
-
-
-def _address(command: Subscribe | Unsubscribe, channel: str) -> str | None:
-    if channel == "email":
-        return command.email and command.email.lower()
-    return command.phone_number
+def _remaining(entry: Entry, withdrawn: set[Channel]) -> tuple[Channel, ...]:
+    command: Any = entry.command
+    return tuple(channel for channel in command.consented_channels() if channel not in withdrawn)
 
 
 def _drop(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
@@ -119,7 +111,42 @@ def _drop(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
     yield from ()  # a conversation of no requests
 
 
-def _sent_alike(leading: Entry) -> Any:
+def _take(
+    entries: Sequence[Entry], held: frozenset[str], wanted: Any, most: int
+) -> tuple[list[Part], bool]:
+    """As `take_in_order`, but what is asked again in the same words is one part."""
+    closed = set(held)
+    at_of: dict[str, int] = {}
+    parts: list[Part] = []
+    room = BODY_MAX_BYTES
+    for entry in entries:
+        names = entry.identities
+        if not closed.isdisjoint(names) or not wanted(entry):
+            closed.update(names)
+            continue
+        taken = {at_of[name] for name in names if name in at_of}
+        if taken:
+            at = min(taken)
+            if parts[at].command == entry.command:
+                parts[at] = Part((*parts[at].entries, entry), entry.command)
+            else:
+                closed.update(names)
+            continue
+        room -= entry.size + ITEM_OVERHEAD_BYTES
+        if room < 0 and parts:
+            return parts, True
+        at_of.update(dict.fromkeys(names, len(parts)))
+        parts.append(Part.of(entry))
+        if len(parts) == most:
+            return parts, True
+    return parts, False
+
+
+def _entries_of(parts: Sequence[Part]) -> list[Entry]:
+    return [entry for part in parts for entry in part.entries]
+
+
+def _sent_alike(leading: Entry, now: float) -> Any:
     """Which commands share a job: same kind, list, and what else belongs to the job as a whole."""
 
     def of(entry: Entry) -> tuple[Any, ...]:
@@ -130,18 +157,22 @@ def _sent_alike(leading: Entry) -> Any:
             getattr(command, "list_name", None),
             getattr(command, "source", None),
             getattr(command, "consented_at", None) is not None,
+            type(command) is Subscribe and is_late(entry, now),
         )
 
     alike = of(leading)
     return lambda entry: of(entry) == alike
 
 
-def _first_endpoint(command: Any, situation: Situation) -> str:
+def _first_endpoint(leading: Entry, situation: Situation) -> str:
+    command: Any = leading.command
     name = getattr(command, "list_name", None)
     if name is not None and name not in situation.lists:
         return limits.GET_LISTS
     if isinstance(command, Unsubscribe) and (name or command.list_id):
         return limits.GET_LIST_PROFILES
+    if isinstance(command, Subscribe) and is_late(leading, situation.now):
+        return limits.GET_PROFILES
     return _JOB_ENDPOINTS[type(command)]
 
 
@@ -154,22 +185,28 @@ _JOB_ENDPOINTS: dict[type, str] = {
 
 
 def _list_of(
-    entries: Sequence[Entry], situation: Situation, ledger: Ledger
+    parts: Sequence[Part], situation: Situation, ledger: Ledger
 ) -> Generator[Request, Answer, str | Failure | None]:
-    command: Any = entries[0].command
+    command: Any = parts[0].command
     if command.list_id is None and command.list_name is None:
         return None
     found = yield from find_list(command, situation, ledger)
     return found
 
 
-def _subscribe(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> Conversation:
-    list_id = yield from _list_of(entries, situation, ledger)
+def _subscribe(parts: Sequence[Part], situation: Situation, ledger: Ledger) -> Conversation:
+    list_id = yield from _list_of(parts, situation, ledger)
     if isinstance(list_id, Failure):
-        refuse_or_wait(entries, list_id, situation, ledger)
+        refuse_or_wait(_entries_of(parts), list_id, situation, ledger)
         return
-    bulk = Bulk(partial(subscribe_request, list_id), _accept, refuse)
-    yield from bulk.deliver([Part.of(entry) for entry in entries], ledger)
+    withdrawals = _facts(situation).withdrawals
+    if is_late(parts[0].entries[0], situation.now):
+        parts = yield from wanted_at_klaviyo(parts, list_id, withdrawals, ledger)
+    lists = {**situation.lists, **{n: found for n, found in ledger.lists.items() if found}}
+    wanted = still_wanted(parts, place_of_list(list_id), withdrawals, lists, ledger)
+    if wanted:
+        bulk = Bulk(partial(subscribe_request, list_id), _accept, refuse)
+        yield from bulk.deliver(wanted, ledger)
 
 
 def subscribe_request(list_id: str | None, parts: Sequence[Part]) -> Request:
@@ -224,52 +261,67 @@ def _accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
     ledger.settle_parts(parts, Delivered())
 
 
-def _unsubscribe(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> Conversation:
-    list_id = yield from _list_of(entries, situation, ledger)
+def _unsubscribe(parts: Sequence[Part], situation: Situation, ledger: Ledger) -> Conversation:
+    list_id = yield from _list_of(parts, situation, ledger)
     if isinstance(list_id, Failure):
-        refuse_or_wait(entries, list_id, situation, ledger)
+        refuse_or_wait(_entries_of(parts), list_id, situation, ledger)
         return
-    sent = list(entries)
     if list_id is not None:
-        members = yield from _members(list_id, entries)
-        if isinstance(members, Failure):
-            ledger.refuse(entries, members)
-            return
-        sent = [entry for entry in entries if not members.isdisjoint(entry.identities)]
-        _look_again(entries, sent, situation, ledger)
-    if sent:
+        parts = yield from _members_of(list_id, parts, situation, ledger)
+    if parts:
         bulk = Bulk(partial(unsubscribe_request, list_id), _accept, refuse)
-        yield from bulk.deliver([Part.of(entry) for entry in sent], ledger)
+        yield from bulk.deliver(parts, ledger)
 
 
-def _look_again(
-    entries: Sequence[Entry], sent: Sequence[Entry], situation: Situation, ledger: Ledger
-) -> None:
-    for entry in entries:
-        if entry in sent:
-            continue
-        settled_at = entry.envelope.at / 1000 + MEMBERSHIP_SETTLES_SECONDS
-        if situation.now >= settled_at:
-            ledger.settle((entry,), Dropped(NOT_ON_LIST))
-        else:
-            until = min(situation.now + LOOK_AGAIN_SECONDS, settled_at)
-            ledger.settle((entry,), Parked(until, NOT_ON_LIST))
-
-
-def _members(
-    list_id: str, entries: Sequence[Entry]
-) -> Generator[Request, Answer, set[str] | Failure]:
-    """Which of the addresses and numbers belong to members of the list, as identities."""
+def _members_of(
+    list_id: str, parts: Sequence[Part], situation: Situation, ledger: Ledger
+) -> Generator[Request, Answer, list[Part]]:
+    """The parts whose profile is on the list; the others are looked at again, or dropped."""
     members: set[str] = set()
-    for name in ("email", "phone_number"):
-        values = [v for e in entries if (v := getattr(e.command, name)) is not None]
-        for at in range(0, len(values), FILTER_MOST):
-            answer = yield members_request(list_id, name, values[at : at + FILTER_MOST])
-            if not answer.is_accepted:
-                return failures_of(answer.status, answer.document())[0]
-            for profile in answer.document().get("data", ()):
-                members.update(_identities_of_profile(profile.get("attributes") or {}))
-    return members
+    failures: dict[str, Failure] = {}
+    for name, prefix in (("email", "email:"), ("phone_number", "phone:")):
+        values = [v for part in parts if (v := getattr(part.command, name)) is not None]
+        found = Found()
+        yield from look_up(values, partial(members_request, list_id, name), found)
+        failures.update({prefix + value.lower(): why for value, why in found.failures.items()})
+        for profile in found.profiles:
+            members.update(_identities_of_profile(profile.get("attributes") or {}))
+    sent = []
+    for part in parts:
+        identities = part.entries[0].identities
+        why = next((failures[who] for who in identities if who in failures), None)
+        if why is not None:
+            ledger.refuse(part.entries, why)
+        elif members.isdisjoint(identities):
+            _look_again(part.entries, situation, ledger)
+        else:
+            sent.append(part)
+    return sent
+
+
+def _look_again(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> None:
+    for entry in entries:
+        settles_at = settles_at_of(entry, situation.now)
+        if situation.now < settles_at:
+            until = min(situation.now + LOOK_AGAIN_SECONDS, settles_at)
+            ledger.settle((entry,), Parked(until, NOT_ON_LIST))
+        elif entry.key in _facts(situation).joining:
+            ledger.settle((entry,), Parked(situation.now + LOOK_AGAIN_SECONDS, NOT_ON_LIST))
+        else:
+            ledger.settle((entry,), Dropped(NOT_ON_LIST))
+
+
+def settles_at_of(entry: Entry, now: float, joined: float = 0.0) -> float:
+    """Until when nobody knows whether a profile will be on the list, in seconds since 1970.
+
+    Half an hour from the unsubscribe itself, from when it was first looked at (what came into a
+    lane late may speak of a subscribe that was delivered a moment ago) and from our last join.
+
+    Args:
+        joined: when we last made the profile a member, in seconds since 1970.
+    """
+    latest = max(entry.envelope.at / 1000, entry.parked_at or now, joined)
+    return latest + MEMBERSHIP_SETTLES_SECONDS
 
 
 def members_request(list_id: str, name: str, values: Sequence[str]) -> Request:
@@ -290,9 +342,8 @@ def _identities_of_profile(attributes: dict[str, Any]) -> list[str]:
     return found
 
 
-def _suppress(entries: Sequence[Entry], _situation: Situation, ledger: Ledger) -> Conversation:
-    bulk = Bulk(suppression_request, _accept, refuse)
-    yield from bulk.deliver([Part.of(entry) for entry in entries], ledger)
+def _suppress(parts: Sequence[Part], _situation: Situation, ledger: Ledger) -> Conversation:
+    yield from Bulk(suppression_request, _accept, refuse).deliver(parts, ledger)
 
 
 def suppression_request(parts: Sequence[Part]) -> Request:
