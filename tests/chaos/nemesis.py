@@ -161,9 +161,11 @@ def _revoke(ground: Ground, fault: Fault) -> None:
 
 
 def _restore_key(ground: Ground, fault: Fault) -> None:
-    """The key is mended, and more than the minute passes after which it is tried again."""
+    """The key is mended; a person says so, or the next probe finds out."""
     _remove_rule(ground, fault)
-    ground.shift_clock(float(ground.clock.read_text()) + 65.0)
+    if fault.which % 2:
+        done = ground.run("resume", "default")
+        ground.note(f"resume: {done.returncode} {done.stderr[-200:]}")
 
 
 # Clocks, memory, people
