@@ -295,7 +295,7 @@ WAYS: dict[str, Way] = {
     "settle_without_lease_check": Way(
         settle_without_lease_check,
         ("conservation", "once", "order"),
-        ("freeze worker", "delay", "lose answers"),
+        ("freeze worker", "delay"),
         rounds=7,
     ),
     "drop_on_429": Way(drop_on_429, ("conservation",), ("throttle",)),
@@ -304,7 +304,7 @@ WAYS: dict[str, Way] = {
     ),
     "resend_with_new_ids": Way(resend_with_new_ids, ("once",), ("lose answers",)),
     "no_fence_for_jobs": Way(no_fence_for_jobs, ("order",), ("slow jobs", "stuck jobs")),
-    "mark_not_checked": Way(mark_not_checked, ("conservation",), ("pause Redis",), rounds=6),
+    "mark_not_checked": Way(mark_not_checked, ("conservation",), ("freeze Redis",)),
     "marks_never_fall_back": Way(
         marks_never_fall_back, ("conservation",), ("kill Redis", "kill producer")
     ),
