@@ -74,6 +74,7 @@ class Delivery:
         admission: says what may be sent.
         is_draining: asked before each plan; true ends the turn after what is in flight.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
+        paused_seconds: that the lane has been paused in all.
         breaker: of the lane's family, as it was at the beginning.
         is_probe: until Klaviyo has answered properly, one batch at a time.
     """
@@ -89,6 +90,7 @@ class Delivery:
         admission: Admission,
         is_draining: Callable[[], bool],
         parked_seconds: float,
+        paused_seconds: float,
         breaker: BreakerState,
         is_probe: bool,
     ) -> None:
@@ -112,7 +114,9 @@ class Delivery:
         self._strays = state.imports
         self._is_probe = is_probe
         is_up = 0 < state.failing_since < breaker.succeeded
-        self._suspicion = Suspicion(lane, state, parked_seconds, is_up=is_up)
+        self._suspicion = Suspicion(
+            lane, state, parked_seconds, paused_seconds=paused_seconds, is_up=is_up
+        )
         self._ends_at = time.monotonic() + TURN_SECONDS
 
     def run(self) -> Snooze | None:

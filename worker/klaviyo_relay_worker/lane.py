@@ -150,6 +150,7 @@ class Lane:
                     record.is_redriven,
                     record.since,
                     record.is_alone,
+                    record.paused_before,
                 )
                 parked.append(found)
         return parked, jobs

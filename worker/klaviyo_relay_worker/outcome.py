@@ -57,12 +57,14 @@ class Parked(Struct, frozen=True):
         reason: a word for people and counters.
         failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
         is_alone: when its time has come it goes by itself, so that it can harm no other.
+        paused_before: seconds that its lane had been paused when it was parked first.
     """
 
     until: float
     reason: str
     failure: Failure | None = None
     is_alone: bool = False
+    paused_before: float = 0.0
 
 
 class Dead(Struct, frozen=True):

@@ -121,7 +121,10 @@ class Planner:
                     if probe is None:
                         return None
                     probes.append(probe)
-            return self._deliver(lane, lease, client, states[1], is_probe=bool(probes))
+            paused = sum(state.paused_seconds for state in states)
+            return self._deliver(
+                lane, lease, client, states[1], paused_seconds=paused, is_probe=bool(probes)
+            )
         finally:
             for probe in probes:
                 breakers.give_back(probe)
@@ -133,6 +136,7 @@ class Planner:
         client: KlaviyoClient,
         breaker: BreakerState,
         *,
+        paused_seconds: float,
         is_probe: bool,
     ) -> Delivery:
         failures = max(lane.state().failures, breaker.failures)
@@ -152,6 +156,7 @@ class Planner:
             self.accounts,
             self._executor,
             parked_seconds=self._parked_seconds,
+            paused_seconds=paused_seconds,
             breaker=breaker,
             is_probe=is_probe,
             admission=admission_of(

@@ -34,7 +34,7 @@ class ParkedRecord(Struct, frozen=True, omit_defaults=True):
         reason: why it waits.
         attempts: how many Klaviyo has refused.
         since: when it was parked first, in seconds since 1970.
-        is_redriven, is_alone: as in `Entry`.
+        is_redriven, is_alone, paused_before: as in `Entry`.
     """
 
     envelope: Received
@@ -43,6 +43,7 @@ class ParkedRecord(Struct, frozen=True, omit_defaults=True):
     since: float = 0.0
     is_redriven: bool = False
     is_alone: bool = False
+    paused_before: float = 0.0
 
 
 class JobRow(Struct, frozen=True, array_like=True):
@@ -141,6 +142,7 @@ def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:
         entry.parked_at or now,
         entry.is_redriven,
         outcome.is_alone,
+        outcome.paused_before,
     )
     why = note(reason=outcome.reason)
     if failure is not None:

@@ -33,17 +33,27 @@ class Suspicion:
     Args:
         state: the lane's at the beginning of the turn.
         parked_seconds: for so long a parked command is tried again.
+        paused_seconds: that the lane has been paused in all; they do not count.
         is_up: other lanes got proper answers from Klaviyo since this one began to fail.
 
     Attributes:
         outage: why the lane must wait after a line-up that found Klaviyo down, or None.
     """
 
-    def __init__(self, lane: Lane, state: LaneState, parked_seconds: float, *, is_up: bool) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        state: LaneState,
+        parked_seconds: float,
+        *,
+        paused_seconds: float,
+        is_up: bool,
+    ) -> None:
         self._lane = lane
         self._turns = state.server_errors
         self._failing = state.failing
         self._parked_seconds = parked_seconds
+        self._paused_seconds = paused_seconds
         self._has_answer = False
         self._last: Snooze | None = None
         self._lineup: Lineup | None = None
@@ -122,7 +132,10 @@ class Suspicion:
             title="Klaviyo fails with this command",
             detail=f"Klaviyo answers {status} to it each time, and takes others meanwhile",
         )
-        if entry.parked_at and now - entry.parked_at > self._parked_seconds:
+        paused_before = entry.paused_before if entry.parked_at else self._paused_seconds
+        age = now - (entry.parked_at or now) - (self._paused_seconds - paused_before)
+        if age > self._parked_seconds:
             return Dead(failure)
         wait = backoff_of_parked(entry.attempts + 1, random.random())  # noqa: S311 - spreads load
-        return Parked(now + wait, SERVER_ERROR, failure, is_alone=True)
+        until = now + wait
+        return Parked(until, SERVER_ERROR, failure, is_alone=True, paused_before=paused_before)

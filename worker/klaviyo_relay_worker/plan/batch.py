@@ -29,7 +29,7 @@ class Entry(Struct, frozen=True, gc=False):
         attempts: how many Klaviyo has refused.
         is_redriven: a person has sent it back from the dead letters.
         parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
-        is_alone: it must be sent by itself (see `Parked`).
+        is_alone, paused_before: as in `Parked`.
     """
 
     key: str
@@ -39,6 +39,7 @@ class Entry(Struct, frozen=True, gc=False):
     is_redriven: bool = False
     parked_at: float = 0.0
     is_alone: bool = False
+    paused_before: float = 0.0
 
     @property
     def command(self) -> Command:
