@@ -169,15 +169,11 @@ def marks_never_fall_back() -> None:
 
 
 def unsubscribe_without_membership_check() -> None:
-    def everybody(_list_id: str, entries: Any, *_more: Any) -> Any:
+    def everybody(_list_id: str, parts: Any, *_more: Any) -> Any:
         yield from ()
-        return {who for entry in entries for who in entry.identities}
+        return list(parts)
 
-    _replace(_module("plan.consent"), "_members", lambda _: everybody)
-
-
-def superseded_subscribes_are_sent() -> None:
-    _replace(_module("plan.consent"), "superseded_by_unsubscribe", lambda _: lambda *_a: [])
+    _replace(_module("plan.consent"), "_members_of", lambda _: everybody)
 
 
 def delete_source_before_destination() -> None:
@@ -309,9 +305,6 @@ WAYS: dict[str, Way] = {
         marks_never_fall_back, ("conservation",), ("kill Redis", "kill producer")
     ),
     "unsubscribe_without_membership_check": Way(unsubscribe_without_membership_check, ("consent",)),
-    "superseded_subscribes_are_sent": Way(
-        superseded_subscribes_are_sent, ("consent",), ("errors", "pause sandbox")
-    ),
     "delete_source_before_destination": Way(
         delete_source_before_destination, ("conservation",), _KILLS
     ),
