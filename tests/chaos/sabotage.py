@@ -109,8 +109,9 @@ def settle_before_send() -> None:
 
 def settle_without_lease_check() -> None:
     _rewrite("settle", "if redis.call('GET', lease) ~= ARGV[1] then", "if false then")
-    # Nor does the planner look at the lease that it has lost.
+    # Nor does the planner look at the lease that it has lost, or give its place up in time.
     _replace(_module("lease").Lease, "remaining_seconds", lambda _: property(lambda _: 10.0))
+    _replace(_module("delivery"), "TURN_SECONDS", lambda _: 300.0)
 
 
 def _when_returned(change: Callable[[Any, Any], Any]) -> None:
@@ -168,15 +169,11 @@ def marks_never_fall_back() -> None:
 
 
 def unsubscribe_without_membership_check() -> None:
-    def everybody(_list_id: str, entries: Any, *_more: Any) -> Any:
+    def everybody(_list_id: str, parts: Any, *_more: Any) -> Any:
         yield from ()
-        return {who for entry in entries for who in entry.identities}
+        return list(parts)
 
-    _replace(_module("plan.consent"), "_members", lambda _: everybody)
-
-
-def superseded_subscribes_are_sent() -> None:
-    _replace(_module("plan.consent"), "superseded_by_unsubscribe", lambda _: lambda *_a: [])
+    _replace(_module("plan.consent"), "_members_of", lambda _: everybody)
 
 
 def delete_source_before_destination() -> None:
@@ -279,14 +276,13 @@ def several_in_flight_of_one_profile() -> None:
 
 
 def consent_clock_ignored() -> None:
-    clock = _module("consent").ConsentClock
-    _replace(clock, "read", lambda _: lambda *_a: {})
-    _replace(_module("plan.consent"), "superseded_by_unsubscribe", lambda _: lambda *_a: [])
+    clock = _module("plan.withdrawals").Withdrawals
+    _replace(clock, "withdrawn", lambda _: lambda *_a: set())
 
 
 def forget_not_checked() -> None:
-    _replace(_module("tombstones").Tombstones, "find", lambda _: lambda *_a: {})
-    _replace(_module("tombstones").Tombstones, "exist", lambda _: lambda *_a: False)
+    _replace(_module("admission").Admission, "refused", lambda _: lambda *_a: {})
+    _replace(_module("erasure").Erasure, "purge", lambda _: lambda *_a: 0)
 
 
 _KILLS = ("kill worker", "kill Redis")
@@ -295,7 +291,7 @@ WAYS: dict[str, Way] = {
     "settle_without_lease_check": Way(
         settle_without_lease_check,
         ("conservation", "once", "order"),
-        ("freeze worker", "delay", "lose answers"),
+        ("freeze worker", "delay"),
         rounds=7,
     ),
     "drop_on_429": Way(drop_on_429, ("conservation",), ("throttle",)),
@@ -304,14 +300,11 @@ WAYS: dict[str, Way] = {
     ),
     "resend_with_new_ids": Way(resend_with_new_ids, ("once",), ("lose answers",)),
     "no_fence_for_jobs": Way(no_fence_for_jobs, ("order",), ("slow jobs", "stuck jobs")),
-    "mark_not_checked": Way(mark_not_checked, ("conservation",), ("pause Redis",), rounds=6),
+    "mark_not_checked": Way(mark_not_checked, ("conservation",), ("freeze Redis",)),
     "marks_never_fall_back": Way(
         marks_never_fall_back, ("conservation",), ("kill Redis", "kill producer")
     ),
     "unsubscribe_without_membership_check": Way(unsubscribe_without_membership_check, ("consent",)),
-    "superseded_subscribes_are_sent": Way(
-        superseded_subscribes_are_sent, ("consent",), ("errors", "pause sandbox")
-    ),
     "delete_source_before_destination": Way(
         delete_source_before_destination, ("conservation",), _KILLS
     ),
