@@ -105,7 +105,7 @@ def _measure(home: House, variant: Variant, seconds: float) -> str:
         began = time.monotonic()
         time.sleep(seconds)
         if not wait_until(lambda: _has_bulk_after(home, seconds), LATE_SECONDS):
-            raise RuntimeError(f"no bulk request for {LATE_SECONDS:g} s")
+            raise RuntimeError(f"no bulk request for {LATE_SECONDS:g} s: is the queue too short?")
         took = time.monotonic() - began
         after = [cpu_seconds(pid) for pid in (home.sandbox_pid, *pids)]
     shares = [f"{(b - a) / took:.0%}" for a, b in zip(before, after, strict=True)]
