@@ -38,9 +38,10 @@ from bench.stage import (
 )
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
-from klaviyo_relay.keys import DEFAULT_NAMESPACE, Keys
+from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.klaviyo.limits import BULK_CREATE_EVENTS
 
 BACKLOGS = (10_000, 100_000, 1_000_000)
 DELIVERED = 300_000
@@ -84,8 +85,7 @@ def _again_and_again(what: Any, seconds: float) -> Iterator[None]:
 
 
 def _forget_quota(redis: Redis) -> None:
-    for key in redis.scan_iter(match=f"{DEFAULT_NAMESPACE}:quota:*", count=1_000):
-        redis.delete(key)
+    redis.delete(Keys().quota("default", BULK_CREATE_EVENTS).times)
 
 
 def _top_up(redis: Redis, producer: Producer, backlog: int) -> None:

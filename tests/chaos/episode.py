@@ -19,6 +19,8 @@ _LOOK_SECONDS = 0.1
 REST_SECONDS = 120.0
 # Longer than an account is paused, an unsubscribe is looked at again, a deletion is checked again.
 TIME_PASSES_SECONDS = 3_700.0
+# One person's unsubscribes from a list that they are not on wait for each other, half an hour each.
+HOURS_MOST = 12
 
 
 class Evidence(Struct, frozen=True):
@@ -117,8 +119,13 @@ def calm(ground: Ground) -> tuple[dict[str, int], dict[str, int]]:
     if not before:
         return before, before
     ground.note("time passes")
-    ground.shift_clock(float(ground.clock.read_text()) + TIME_PASSES_SECONDS)
-    return await_rest(ground, is_patient=True), before
+    left = before
+    for hour in range(HOURS_MOST):
+        ground.pass_time(TIME_PASSES_SECONDS)
+        left = await_rest(ground, is_patient=hour == HOURS_MOST - 1)
+        if not left:
+            break
+    return left, before
 
 
 def await_rest(ground: Ground, *, is_patient: bool) -> dict[str, int]:

@@ -157,11 +157,16 @@ class Ground:
         self.sandbox_settings = dict(CALM_SETTINGS)
         self.clock = directory / "clock"
         self.clock.write_text("0")
+        self.hours = directory / "hours"
+        self.hours.write_text("0")
         self._sandbox_port = 0
         self.sandbox = Program("sandbox", self._sandbox_command, self._environment(), directory)
         self._start_sandbox_first()
         self.lists = self._make_lists()
-        shimmed = self._environment(shim=True) | {"CHAOS_CLOCK": str(self.clock)}
+        shimmed = self._environment(shim=True) | {
+            "CHAOS_CLOCK": str(self.clock),
+            "CHAOS_HOURS": str(self.hours),
+        }
         breaks = {"CHAOS_SABOTAGE": sabotage} if sabotage else {}
         self.workers = [
             Program(f"worker{at}", self._worker_command, shimmed | breaks, directory)
@@ -303,9 +308,11 @@ class Ground:
 
     def shift_clock(self, seconds: float) -> None:
         """Let the workers' clocks go ahead by this."""
-        written = self.clock.with_suffix(".new")
-        written.write_text(str(seconds))
-        written.replace(self.clock)
+        _replace(self.clock, seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the workers think, of Redis's clock too, that so much time has passed."""
+        _replace(self.hours, float(self.hours.read_text()) + seconds)
 
     def dead(self) -> list[DeadLetter]:
         """All dead letters."""
@@ -367,3 +374,9 @@ def wait_until(is_so: Callable[[], Any], seconds: float, what: str) -> None:
         if time.monotonic() > until:
             raise AssertionError(f"{what} (waited {seconds} s)")
         time.sleep(0.05)
+
+
+def _replace(path: Path, seconds: float) -> None:
+    written = path.with_suffix(".new")
+    written.write_text(str(seconds))
+    written.replace(path)

@@ -90,6 +90,11 @@ class Courier:
         self._clock = clock
         self._failures = failures
         self._is_draining = is_draining
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Conversations under way end after their request."""
+        self._is_stopped = True
 
     def deliver(self, batch: Batch) -> Returned:
         """Hold the whole conversation; never raises, so that nothing is left without a word."""
@@ -110,7 +115,7 @@ class Courier:
         request = next(conversation, None)
         is_first = True
         while request is not None:
-            if self._is_draining() and not is_first:
+            if not is_first and (self._is_stopped or self._is_draining()):
                 return Snooze(0.0, DRAINING)
             wait = None if is_first else self._await_quota(request)
             wait = wait or self._await_lease()

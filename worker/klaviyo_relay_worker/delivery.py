@@ -133,18 +133,31 @@ class Delivery:
             LeaseLostError: another planner has the lane.
             redis.RedisError: Redis is away; the lane is as it was.
         """
-        while self._is_going_on():
-            self._quota_wait = 0.0
-            self._intake.fill(self._clock.now())
-            self._send_looks()
-            self._send_batches()
-            if not self._in_flight and not self._wait_in_place():
-                break
-            self._settle_returned()
+        try:
+            while self._is_going_on():
+                self._quota_wait = 0.0
+                self._intake.fill(self._clock.now())
+                self._send_looks()
+                self._send_batches()
+                if not self._in_flight and not self._wait_in_place():
+                    break
+                self._settle_returned()
+        finally:
+            self._await_in_flight()
         self._suspicion.end(self._snooze)
         if self._snooze is None and self._intake.waiting:
             self._lane.note_look(self._clock.now())
         return self._snooze
+
+    def _await_in_flight(self) -> None:
+        """After a fault of Redis: whoever plans next must not meet requests of ours at Klaviyo.
+
+        Nothing of theirs is settled here: the commands are still in the lane.
+        """
+        self._courier.stop()
+        while self._in_flight:
+            self._back.get()
+            self._in_flight -= 1
 
     def has_more(self) -> bool:
         """Whether another turn would find work at once: time ran out, or more came in."""

@@ -21,7 +21,7 @@ from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS, RateLimit
 # than Klaviyo's, so that a delay on the way does not push two of ours into one window of theirs.
 _SECOND_MS, _MINUTE_MS, _DAY_MS = 1_060, 60_300, 86_460_000
 # What a low-priority lane leaves free for the live one.
-_LEFT_FREE_BY_BULK = 0.04
+_LEFT_FREE_BY_BULK = 0.03
 # As in "75, 75;w=1, 750;w=60" (recorded answers, revision 2026-07-15); a day is 86,400.
 _LIMIT = re.compile(r"(?<!\d)(\d{1,9})\s*;\s*w=(\d{1,6})")
 _PERIODS = {1: "second", 60: "minute", 86_400: "day"}

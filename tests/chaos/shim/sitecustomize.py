@@ -28,8 +28,24 @@ def _shift_clock(path: Path) -> None:
     time.time = shifted
 
 
+def _pass_time(path: Path) -> None:
+    """The time that Redis tells goes ahead, too, when calm has come and hours are to pass."""
+    from redis._parsers import helpers
+
+    for table in (helpers._RedisCallbacks, helpers._RedisCallbacksRESP2):
+        if "TIME" in table:
+            told = table["TIME"]
+            table["TIME"] = lambda answer, told=told, **more: _later(told(answer, **more), path)
+
+
+def _later(told: tuple[int, int], path: Path) -> tuple[int, int]:
+    return told[0] + int(float(path.read_text() or 0)), told[1]
+
+
 if os.environ.get("CHAOS_CLOCK"):
     _shift_clock(Path(os.environ["CHAOS_CLOCK"]))
+if os.environ.get("CHAOS_HOURS"):
+    _pass_time(Path(os.environ["CHAOS_HOURS"]))
 if os.environ.get("CHAOS_SABOTAGE"):
     sys.path.append(str(Path(__file__).parent.parent))
     import sabotage
