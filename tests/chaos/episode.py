@@ -150,7 +150,8 @@ def await_rest(ground: Ground, *, is_patient: bool) -> dict[str, int]:
 def _only_parked(ground: Ground, left: dict[str, int]) -> bool:
     """Whether the rest waits for a time far away: an unsubscribe of somebody not on the list."""
     for name, one in ground.lanes():
-        if name in left and (name != "consent" or not one["parked"] or one["in_delivery"]):
+        is_late = name in ("consent", "privacy") and one["parked"]
+        if name in left and (not is_late or one["in_delivery"]):
             return False
     return bool(left)
 

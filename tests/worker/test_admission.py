@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 
 import pytest
 from click.testing import CliRunner
 
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Subscribe, Track, Unsubscribe
 from klaviyo_relay.envelope import Envelope, encode, receive
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import intake
 from klaviyo_relay_worker.admission import admission_of
 from klaviyo_relay_worker.cli.forget import forget
@@ -33,17 +35,16 @@ def _soon(monkeypatch):
 def put(house):
     """Puts a command of any age into a lane, as a spool does that was away."""
 
+    entrance, numbers = LaneEntrance(house.redis, house.keys, 1_000_000), count(1)
+
     def make(command, at, lane=None):
         message = encode(
             Envelope(
                 id=f"id-{at}-{command!r}", account="default", at=int(at * 1000), command=command
             )
         )
-        keys = house.keys.lane("default", lane or command.lane)
-        house.redis.sadd(house.keys.register, keys.name)
-        house.redis.xadd(keys.stream, {"e": message, "o": "test"})
-        house.redis.hincrby(keys.counts, "accepted", 1)
-        house.redis.hincrby(keys.counts, "bytes", len(message))
+        numbered = [(next(numbers), message)]
+        entrance.ship(f"default:{lane or command.lane}", "test", numbered)
 
     return make
 
