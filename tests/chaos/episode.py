@@ -32,7 +32,7 @@ class Evidence(Struct, frozen=True):
         requests: every request, with its status.
         report: Redis's final numbers, as `klaviyo-relay status` has them.
         dead: the dead letters that were left.
-        discarded: command ids that people let go.
+        discarded: dead letters that people let go.
         pending: what each lane had left when it should have been at rest.
         notes: (seconds since 1970, what was done).
         exits: processes that ended by themselves.
@@ -44,7 +44,7 @@ class Evidence(Struct, frozen=True):
     requests: list[RequestLine]
     report: dict[str, Any]
     dead: list[DeadLetter]
-    discarded: set[str]
+    discarded: list[DeadLetter]
     pending: dict[str, int]
     pending_before_time_passed: dict[str, int]
     notes: list[tuple[float, str]]
@@ -162,7 +162,6 @@ def collect(ground: Ground, pending: dict[str, int], before: dict[str, int]) -> 
         worker.end()
     report, dead = ground.report(), ground.dead()
     ground.sandbox.end()
-    discarded = {what[8:] for _, what in ground.notes if what.startswith("discard ")}
     return Evidence(
         journal=[
             line
@@ -173,7 +172,7 @@ def collect(ground: Ground, pending: dict[str, int], before: dict[str, int]) -> 
         requests=list(request_lines(ground.request_log)),
         report=report,
         dead=dead,
-        discarded=discarded,
+        discarded=ground.discarded,
         pending=pending,
         pending_before_time_passed=before,
         notes=ground.notes,

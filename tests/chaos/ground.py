@@ -157,6 +157,7 @@ class Ground:
         self.sandbox_settings = dict(CALM_SETTINGS)
         self.clock = directory / "clock"
         self.clock.write_text("0")
+        self.discarded: list[DeadLetter] = []
         self.hours = directory / "hours"
         self.hours.write_text("0")
         self._sandbox_port = 0
@@ -325,6 +326,7 @@ class Ground:
 
     def discard(self, letters: list[DeadLetter]) -> None:
         """Let dead letters go."""
+        self.discarded += letters
         DeadLetters(self.redis, self.settings.keys).discard(letters)
 
     def report(self) -> dict[str, Any]:

@@ -209,7 +209,6 @@ def _people(ground: Ground, fault: Fault) -> None:
             ground.redrive(letters)
         elif letters:
             letter = letters[fault.which % len(letters)]
-            ground.note(f"discard {letter.id}")
             ground.discard([letter])
     except RedisError as error:
         ground.note(f"{fault.name} did not happen: {error}")

@@ -88,17 +88,14 @@ class Case:
         for effect in self.effects:
             for key in effect.keys:
                 self.seen[key].append(effect)
-        self.dead_keys = {_key_of(letter) for letter in evidence.dead}
-        self.dead_ids = {letter.id for letter in evidence.dead}
+        ended = (*evidence.dead, *evidence.discarded)
+        # A load's commands are known by their key only.
+        self.dead_keys = {_key_of(letter) for letter in ended}
+        self.dead_ids = {letter.id for letter in ended}
 
     def ended(self, one: Given) -> bool:
         """Whether it is a dead letter, or was let go by a person."""
-        # What people let go is only known by its id, a load's commands only by their key.
-        return (
-            one.key in self.dead_keys
-            or one.id in self.dead_ids
-            or one.id in self.evidence.discarded
-        )
+        return one.key in self.dead_keys or one.id in self.dead_ids
 
     def accepted(self, *verbs: str) -> Iterator[Given]:
         """Accepted commands of some verbs."""

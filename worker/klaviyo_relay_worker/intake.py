@@ -79,6 +79,8 @@ class Intake:
     def _settle_at_once(
         self, entries: Sequence[Entry], outcomes: Mapping[str, Outcome], now: float
     ) -> None:
+        if not outcomes:
+            return
         self._lane.settle(self._lease, entries, outcomes, now)
         self._lookahead.taken.difference_update(outcomes)
         for entry in entries:

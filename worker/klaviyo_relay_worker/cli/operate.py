@@ -86,7 +86,7 @@ def _unchecked(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _state(numbers: dict[str, Any]) -> str:
     if numbers["paused"]:
-        return "paused"
+        return f"paused: {numbers['paused_because']}"
     if numbers["waits_for"]:
         return f"waits: {numbers['waits_for']} (breaker {numbers['breaker']})"
     return "delivering" if numbers["in_delivery"] else "idle"
