@@ -186,3 +186,24 @@ def test_a_spool_of_another_redis_is_left_alone(site, tmp_path):
     producer.close(0)
     assert site.run("spool", "flush").returncode == 0
     assert site.report()["accounts"] == {}
+
+
+def test_a_command_is_explained_from_its_lane_to_its_dead_letter(site, dead_ids):
+    identity = dead_ids[0]
+    shown = site.run("explain", identity)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "dead since" in shown.stdout
+    assert "refused by a fault rule" in shown.stdout
+    assert "poison" not in shown.stdout, "payloads are private"
+    assert "poison" in site.run("explain", identity, "--payload").stdout
+    assert site.run("dead", "redrive", identity).returncode == 0
+    report = json.loads(site.run("explain", identity, "--json").stdout)
+    assert [(place["place"], place["before"]) for place in report["places"]] == [("backlog", 0)]
+    assert [record["what"] for record in report["journal"]][-2:] == ["dead", "redriven"]
+    unknown = site.run("explain", "nobody")
+    assert unknown.returncode == 1
+    assert "not found in default:events; its journal goes back to" in unknown.stdout
+    away = site.run("explain", "nobody", KLAVIYO_RELAY_REDIS_URL="redis://127.0.0.1:1/0")
+    assert away.returncode == 1
+    assert "Redis was not asked" in away.stdout
+    assert "Traceback" not in away.stderr

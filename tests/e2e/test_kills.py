@@ -36,7 +36,7 @@ def test_an_event_whose_settlement_died_with_its_worker_is_once_at_klaviyo(
             import os, signal
             from klaviyo_relay_worker.lane import Lane
 
-            Lane.settle = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
+            Lane.settle = lambda *_arguments, **_named: os.kill(os.getpid(), signal.SIGKILL)
             """
         )
     )

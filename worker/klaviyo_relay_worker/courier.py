@@ -35,6 +35,8 @@ logger = logging.getLogger("klaviyo_relay_worker.courier")
 
 # A request in the middle of a conversation waits this long for quota, then the lane does.
 QUOTA_PATIENCE_SECONDS = 3.0
+# A reservation that is older than this when its request is about to be sent counts no more.
+RESERVED_SECONDS = 0.5
 LEASE = "lease"
 QUOTA = "quota"
 FAULT = "fault"
@@ -114,10 +116,13 @@ class Courier:
     def _converse(self, conversation: Conversation, ledger: Ledger) -> Snooze | None:
         request = next(conversation, None)
         is_first = True
+        reserved_at = time.monotonic()
         while request is not None:
             if not is_first and (self._is_stopped or self._is_draining()):
                 return Snooze(0.0, DRAINING)
-            wait = None if is_first else self._await_quota(request)
+            # A process that was stopped for a while would send what was counted long ago.
+            is_stale = time.monotonic() - reserved_at > RESERVED_SECONDS
+            wait = None if is_first and not is_stale else self._await_quota(request)
             wait = wait or self._await_lease()
             if wait is not None:
                 return wait

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.errors import ConfigurationError, RelayError
 from klaviyo_relay_worker.cli.dead import dead
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
+from klaviyo_relay_worker.cli.explain import explain
 from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.pauses import pause, resume
@@ -28,6 +29,7 @@ for command in (
     sandbox,
     status,
     check,
+    explain,
     dead,
     forget,
     spool,
