@@ -28,6 +28,9 @@ FORGOTTEN, HARMLESS, LIMITS, REST = "forgotten", "harmless", "limits", "rest"
 # After one of these the limits are not ours alone to keep, for as long as Klaviyo's longest window.
 _DISTURBANCES = ("other integration", "sandbox clock", "throttle")
 _DISTURBED_SECONDS = 62.0
+# Who is stopped sends, or receives, in one lump when it goes on: that spoils a second's window.
+_STOPS = ("pause sandbox", "pause worker", "freeze worker", "pause Redis", "freeze Redis")
+_STOPPED_SECONDS = 16.0
 _UNDER_WAY_SECONDS = 0.4
 _TRACED = ("event", "profile")
 
@@ -460,13 +463,17 @@ def harmless(case: Case) -> Iterator[Violation]:
 
 def limits(case: Case) -> Iterator[Violation]:
     """No 429 that is nobody's fault but ours."""
-    disturbed = [at for at, what in case.evidence.notes if what.endswith(_DISTURBANCES)]
+    spans = [
+        (at, _DISTURBED_SECONDS if what.endswith(_DISTURBANCES) else _STOPPED_SECONDS)
+        for at, what in case.evidence.notes
+        if what.endswith((*_DISTURBANCES, *_STOPS))
+    ]
     ours = [
         line
         for line in case.evidence.requests
         if line.status == "429"
         and not line.by_rule
-        and not any(0 <= line.received - at <= _DISTURBED_SECONDS for at in disturbed)
+        and not any(0 <= line.received - at <= seconds for at, seconds in spans)
     ]
     if ours:
         counts = Counter(line.endpoint for line in ours)
