@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from itertools import count
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from klaviyo_relay import Identify, Settings
 from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.intake import Intake
 
 
 def test_two_planners_share_the_lanes_and_double_nothing(house, sandbox, tracks):
@@ -105,3 +108,25 @@ def _rests(house):
         return house.is_at_rest()
     except RedisError:
         return False
+
+
+def test_what_klaviyo_has_answered_is_settled_though_redis_fails_meanwhile(
+    house, sandbox, tracks, monkeypatch
+):
+    # The planner meets the fault while it reads on; the requests in flight come back after it.
+    sandbox.configure(latency_seconds=0.3)
+    house.enqueue(*tracks(3_000))
+    real, reads = Intake.fill, count()
+
+    def fails_later(intake, now):
+        if next(reads):
+            raise RedisConnectionError("away")
+        real(intake, now)
+
+    monkeypatch.setattr(Intake, "fill", fails_later)
+    house.planner.deliver("default", "events")
+    delivered = house.numbers("events")["delivered"]
+    assert delivered == sandbox.summary()["events"] >= 1_000
+    monkeypatch.setattr(Intake, "fill", real)
+    house.work_off()
+    assert sandbox.summary()["duplicates_discarded"] == 0

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay_worker.accounts import Accounts
@@ -152,12 +153,16 @@ class Delivery:
     def _await_in_flight(self) -> None:
         """After a fault of Redis: whoever plans next must not meet requests of ours at Klaviyo.
 
-        Nothing of theirs is settled here: the commands are still in the lane.
+        What Klaviyo has answered is still written down, if Redis comes back while the lease lasts.
         """
         self._courier.stop()
         while self._in_flight:
-            self._back.get()
+            returned, record, job_id = self._back.get()
             self._in_flight -= 1
+            try:
+                self._settle_patiently(self._suspicion.judge(returned), record, job_id)
+            except (RedisError, LeaseLostError) as error:
+                logger.warning("%s: a batch is sent again: %s", self._lane.name, error)
 
     def has_more(self) -> bool:
         """Whether another turn would find work at once: time ran out, or more came in."""
