@@ -230,12 +230,15 @@ def raised(case: Case) -> Iterator[Violation]:
 
 
 def once(case: Case) -> Iterator[Violation]:
-    """No event is in the account twice."""
-    counts: Counter[str] = Counter()
+    """No event is in the account twice; what a deletion took away may come again."""
+    there: dict[str, set[str]] = defaultdict(set)
+    twice: tuple[str, ...] = ()
     for effect in case.effects:
-        if effect.kind == "event" and effect.is_new:
-            counts[effect.keys[0]] += 1
-    twice = tuple(key for key, count in counts.items() if count > 1 and key)
+        if effect.kind == "delete_profile":
+            there[effect.person].clear()
+        elif effect.kind == "event" and effect.is_new and effect.keys[0]:
+            twice += (effect.keys[0],) if effect.keys[0] in there[effect.person] else ()
+            there[effect.person].add(effect.keys[0])
     if twice:
         yield Violation(ONCE, twice, f"{len(twice)} events are recorded more than once")
 
