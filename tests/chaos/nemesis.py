@@ -222,6 +222,11 @@ def _status(chance: random.Random) -> dict[str, Any]:
     return {"status": chance.choice((500, 502, 503)), "probability": chance.choice((0.3, 1.0))}
 
 
+def _status_in_part(chance: random.Random) -> dict[str, Any]:
+    """One endpoint fails and the others do not, so that one lane overtakes another."""
+    return {"status": 503, "endpoint": chance.choice(_WRITING)}
+
+
 def _action(name: str, **values: Any) -> Callable[[random.Random], dict[str, Any]]:
     return lambda chance: {
         "action": name,
@@ -230,6 +235,12 @@ def _action(name: str, **values: Any) -> Callable[[random.Random], dict[str, Any
     }
 
 
+_WRITING = (
+    "POST /api/events",
+    "POST /api/event-bulk-create-jobs",
+    "POST /api/profile-import",
+    "POST /api/profile-bulk-import-jobs",
+)
 _ENDPOINTS = (
     "POST /api/events",
     "POST /api/event-bulk-create-jobs",
@@ -277,6 +288,7 @@ KINDS: dict[str, Kind] = {
         lambda c: {"status": 429, "retry_after": c.randint(1, 3)},
     ),
     "errors": Kind(6, _MIDDLE, _add_rule, _remove_rule, _status),
+    "errors in part": Kind(4, _LONG, _add_rule, _remove_rule, _status_in_part),
     "hang": Kind(3, _MIDDLE, _add_rule, _remove_rule, _action("hang", seconds=(3.0, 12.0))),
     "drip": Kind(
         3, _MIDDLE, _add_rule, _remove_rule, _action("drip", seconds_per_byte=(0.01, 0.2))

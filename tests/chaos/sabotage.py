@@ -326,10 +326,10 @@ WAYS: dict[str, Way] = {
         several_in_flight_of_one_profile, ("order",), ("slow jobs", "delay", "errors")
     ),
     "consent_clock_ignored": Way(
-        consent_clock_ignored, ("consent",), ("errors", "pause producer", "kill Redis"), rounds=6
+        consent_clock_ignored, ("consent",), ("freeze Redis", "kill Redis"), rounds=6
     ),
     "forget_not_checked": Way(
-        forget_not_checked, ("forgotten",), ("errors", "pause producer", "slow jobs"), rounds=6
+        forget_not_checked, ("forgotten",), ("errors in part", "pause producer"), rounds=8
     ),
 }
 """Every way by its name."""

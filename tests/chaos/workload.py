@@ -27,7 +27,8 @@ VENOM = "poison-500"
 POISONS = (POISONED, POISONED_BLINDLY, ROTTEN)
 
 _PEOPLE_AT_ONCE = 6
-_COMMANDS_PER_GENERATION = 60
+# So many of a writer's commands later others take their place: a few commands for each of them.
+_GENERATION = {"p": 60, "m": 200, "f": 360}
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -78,7 +79,7 @@ class Workload:
             (1, self._list),
             (14, self._consent),
             (3, self._suppression),
-            (3, self._forgettable),
+            (5, self._forgettable),
         ):
             self._choices.append(choice)
             self._weights.append(weight)
@@ -100,7 +101,7 @@ class Workload:
 
     def _own(self, kind: str) -> str:
         """One of the few persons of this writer's present generation."""
-        generation = self._number // _COMMANDS_PER_GENERATION
+        generation = self._number // _GENERATION[kind]
         number = self._random.randrange(_PEOPLE_AT_ONCE)
         return f"{kind}{generation}x{number}.{self._writer}@shop.io"
 
@@ -231,7 +232,7 @@ class Workload:
         """Commands for persons who will be forgotten, and the deletion itself."""
         person = self._own("f")
         chance = self._random.random()
-        if chance < 0.15:
+        if chance < 0.25:
             return Planned(
                 key=key,
                 verb="delete_profile",
@@ -239,7 +240,7 @@ class Workload:
                 person=person,
                 arguments={"email": person},
             )
-        if chance < 0.55:
+        if chance < 0.6:
             arguments: dict[str, Any] = {
                 "metric": "Viewed Product",
                 "email": person,
