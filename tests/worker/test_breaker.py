@@ -146,3 +146,15 @@ def test_success_costs_a_write_a_second_at_most(breakers, redis):
         breakers.succeeded("a", "events", time.monotonic())
     after = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert after - before <= 2
+
+
+@pytest.mark.parametrize("family", ["", "events"])
+def test_what_was_under_way_when_a_person_paused_ends_no_pause(breakers, family):
+    breakers.pause("a", family, "person")
+    for _ in range(OPENS_AT + 1):
+        breakers.failed("a", "events", time.monotonic() + 0.1, 0.0)
+    breakers.succeeded("a", "events", time.monotonic() + 0.1)
+    breakers.pause("a", family, "unauthorized", 0.0)
+    state = breakers.look("a", "events")[0 if family == "" else 1]
+    assert (state.reason, state.wait_seconds > 1e9) == ("person", True)
+    assert breakers.take_probe("a", family) is None

@@ -6,6 +6,7 @@ and no outage of any kind costs a command.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 
@@ -600,6 +601,29 @@ def test_a_half_open_breaker_lets_one_batch_through(house, sandbox, tracks, monk
     until(lambda: house.lanes()["events"]["breaker"] == "half-open")
     house.planner.deliver("default", "events")
     assert house.requests_to(BULK) - before <= 1
+
+
+@pytest.mark.parametrize("what", ["account", "lane"])
+def test_a_pause_stops_a_turn_that_is_under_way(  # noqa: PLR0917 - fixtures
+    house, sandbox, tracks, monkeypatch, until, what
+):
+    monkeypatch.setattr(delivery, "ASK_SECONDS", 0.05)
+    sandbox.configure(latency_seconds=0.2)
+    house.enqueue(*tracks(60_000))
+    turn = threading.Thread(target=house.planner.deliver, args=("default", "events"))
+    turn.start()
+    until(lambda: house.numbers("events").get("delivered"))
+    if what == "account":
+        house.planner.accounts.breakers.pause("default", "", "person")
+    else:
+        Lane(house.redis, house.keys, "default", "events").pause()
+    turn.join(5)
+    assert not turn.is_alive(), "a turn lasts twenty seconds"
+    assert house.lanes()["events"]["paused_because"] == "person"
+    assert house.numbers("events")["backlog"] > 0
+    before = house.requests_to(BULK)
+    house.turn()
+    assert house.requests_to(BULK) == before
 
 
 def test_what_a_person_paused_waits_for_a_person(house, sandbox, tracks):

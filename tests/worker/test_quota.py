@@ -242,6 +242,13 @@ def test_a_window_that_is_used_up_is_waited_for(redis, keys):
     assert 0.5 < reserve(quota) <= 1
 
 
+def test_a_used_up_window_shortens_no_retry_after(redis, keys):
+    quota = quota_of(redis, keys, 5, 100)
+    quota.throttled("default", ENDPOINT, 30)
+    quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60", remaining="0", reset="1"))
+    assert reserve(quota) > 29
+
+
 @pytest.mark.parametrize(
     ("text", "limits"),
     [

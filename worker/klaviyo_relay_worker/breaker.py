@@ -9,7 +9,8 @@ Klaviyo broke are one failure, not as many as there were; and an answer to a req
 before the breaker opened does not close it. A family is what a lane and its `:bulk` twin share.
 
 A pause is a breaker that is opened for a reason: the key is refused (401, the whole account), or
-lacks a scope (403, the family). It has a probe a minute, too. A person's pause has no end.
+lacks a scope (403, the family). It has a probe a minute, too. A person's pause has no end, and
+neither an answer nor a failure of what was still under way changes it.
 
 All times are taken from Redis's clock, in its scripts.
 """
@@ -149,12 +150,6 @@ class Breakers:
     def resume(self, account: str, family: str) -> None:
         """Close a breaker, whatever opened it."""
         self._call(self._keys.breaker(account, family), "close")
-
-    def families(self, account: str) -> list[str]:
-        """The families of an account that have a breaker, and "" if the account has one."""
-        pattern = self._keys.breaker(account, "*")
-        prefix = len(self._keys.breaker(account, ""))
-        return sorted(key.decode()[prefix:] for key in self._redis.scan_iter(pattern, count=500))
 
     def take_probe(self, account: str, family: str) -> Probe | None:
         """The right to send one batch through a half-open breaker, unless somebody has it."""

@@ -52,6 +52,8 @@ QUOTA_PATIENCE_SECONDS = 2.0
 # How soon the jobs that may be ours are looked at again.
 STRAY_SECONDS = 2.0
 STRAY_JOB = "stray_job"
+# How often a turn asks whether it may still deliver.
+ASK_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _SETTLE_AGAIN_SECONDS = 0.2
 
@@ -76,6 +78,7 @@ class Delivery:
         admission: says what may be sent.
         clock: Redis's time.
         is_draining: asked before each plan; true ends the turn after what is in flight.
+        is_admitted: asked once a second; false, a pause or an open breaker, ends it likewise.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
         paused_seconds: that the lane has been paused in all.
         breaker: of the lane's family, as it was at the beginning.
@@ -93,6 +96,7 @@ class Delivery:
         admission: Admission,
         clock: Clock,
         is_draining: Callable[[], bool],
+        is_admitted: Callable[[], bool],
         parked_seconds: float,
         paused_seconds: float,
         breaker: BreakerState,
@@ -106,6 +110,9 @@ class Delivery:
         self._admission = admission
         self._clock = clock
         self._is_draining = is_draining
+        self._is_admitted = is_admitted
+        self._asked_at = time.monotonic()
+        self._is_halted = False
         self._choose = _CHOOSERS[lane.lane.partition(":")[0]]
         self._is_bulk_lane = lane.lane.endswith(":bulk")
         self._intake = Intake(lane, lease, admission)
@@ -136,6 +143,7 @@ class Delivery:
         """
         try:
             while self._is_going_on():
+                self._ask_admission()
                 self._quota_wait = 0.0
                 self._intake.fill(self._clock.now())
                 self._send_looks()
@@ -169,10 +177,18 @@ class Delivery:
         is_over = time.monotonic() > self._ends_at and bool(self._intake.waiting)
         return self._snooze is None and (is_over or self._intake.has_news())
 
+    def _ask_admission(self) -> None:
+        """A pause, or a breaker that another planner opened, need not wait for the turn's end."""
+        # A probe would meet itself: its own breaker is open to nobody else.
+        if self._is_probe or time.monotonic() - self._asked_at < ASK_SECONDS:
+            return
+        self._asked_at = time.monotonic()
+        self._is_halted = not self._is_admitted()
+
     def _is_going_on(self) -> bool:
         if self._in_flight:
             return True
-        is_over = time.monotonic() > self._ends_at or self._is_draining()
+        is_over = time.monotonic() > self._ends_at or self._is_draining() or self._is_halted
         return self._snooze is None and not is_over
 
     def _may_send(self) -> bool:
@@ -182,6 +198,7 @@ class Delivery:
             and now >= self._quota_at
             and self._in_flight < (1 if self._is_probe else IN_FLIGHT_MOST)
             and now < self._ends_at
+            and not self._is_halted
             and not self._is_draining()
         )
 

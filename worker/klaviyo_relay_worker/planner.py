@@ -167,6 +167,7 @@ class Planner:
                 self._redis, self._keys, lane.account, lane.lane, self.accounts.lists
             ),
             is_draining=self._draining.is_set,
+            is_admitted=lambda: self._admit(lane) is not None,
         )
         snooze = delivery.run()
         if snooze is not None:

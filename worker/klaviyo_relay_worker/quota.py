@@ -44,6 +44,7 @@ class Quota:
         self._reserve: Any = redis.register_script(script_of("klaviyo_relay_worker", "quota"))
         self._throttle: Any = redis.register_script(script_of("klaviyo_relay_worker", "throttle"))
         self._note: Any = redis.register_script(_NOTE_LIMITS)
+        self._block: Any = redis.register_script(_BLOCK)
         # The header that each endpoint's last answer had, so that the same one costs nothing.
         self._seen: dict[tuple[str, str], str] = {}
 
@@ -97,15 +98,22 @@ class Quota:
 
     def _hold(self, account: str, endpoint: str, seconds: float) -> None:
         """The window is used up by whomever: wait for the next one."""
-        found: Any = self._redis.time()
-        until = found[0] * 1000 + found[1] // 1000 + int(seconds * 1000)
-        self._note(keys=[self._keys.quota(account, endpoint).state], args=["blocked", until])
+        state = self._keys.quota(account, endpoint).state
+        self._block(keys=[state], args=[int(seconds * 1000)])
 
 
 # A full Redis refuses a plain HSET.
 _NOTE_LIMITS = """#!lua flags=allow-oom
 if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+# Never shortens what a Retry-After has blocked.
+_BLOCK = """#!lua flags=allow-oom
+local clock = redis.call('TIME')
+local till = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
+if till > tonumber(redis.call('HGET', KEYS[1], 'blocked') or '0') then
+  redis.call('HSET', KEYS[1], 'blocked', string.format('%.0f', till))
+end
 """
 
 

@@ -10,6 +10,7 @@
 --   'probe', token, ms that it may take
 --   'unprobe', token
 --   'close'
+-- Of a person's pause only 'close' changes anything.
 -- Returns: of 'failed' the failures in a row; of 'probe' and 'succeeded' 1 where it was so, else 0.
 local key, operation = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
@@ -27,6 +28,10 @@ local function close()
   redis.call('HDEL', key, 'failures', 'failed', 'until', 'probe', 'probe_until', 'reason', 'since')
 end
 
+-- What a person has paused only a person resumes.
+if operation ~= 'close' and redis.call('HGET', key, 'reason') == 'person' then
+  return 0
+end
 if operation == 'failed' then
   local age, wait, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
   local failures = get('failures')
