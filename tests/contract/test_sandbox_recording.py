@@ -85,6 +85,22 @@ def test_a_job_under_way_is_done_after_the_restart(start: Launch, make: Any, clo
     assert second.wait(profiles=7, members={"Readers": 1}, timeout=5)["profiles"] == 7
 
 
+def test_it_makes_no_difference_how_often_somebody_looked_while_jobs_ended(
+    start: Launch, make: Any, clock: Any
+) -> None:
+    first, api = start(limits=False, import_delay_seconds=4.0)
+    api.post("/api/profile-bulk-import-jobs", make.import_job(make.profile(email="late@shop.io")))
+    first.configure(import_delay_seconds=1.0)
+    api.post("/api/profile-bulk-import-jobs", make.import_job(make.profile(email="soon@shop.io")))
+    clock.turn(2)
+    assert [one["email"] for one in first.profiles()] == ["soon@shop.io"]
+    clock.turn(3)
+    before = account(first)
+    first.stop()
+    second, _ = start(limits=False)
+    assert account(second) == before
+
+
 def test_the_ids_that_follow_are_those_that_would_have_followed(
     launch: Launch, start: Launch, make: Any, clock: Any
 ) -> None:
