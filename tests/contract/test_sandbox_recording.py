@@ -97,7 +97,7 @@ def test_it_makes_no_difference_how_often_somebody_looked_while_jobs_ended(
     clock.turn(3)
     before = account(first)
     first.stop()
-    second, _ = start(limits=False)
+    second, _ = start(limits=False, import_delay_seconds=4.0)
     assert account(second) == before
 
 
