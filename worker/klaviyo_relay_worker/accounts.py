@@ -15,7 +15,7 @@ from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.quota import Quota
-from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.settings import WorkerSettings, variable_of
 
 logger = logging.getLogger("klaviyo_relay_worker.accounts")
 
@@ -97,8 +97,3 @@ class Accounts:
         if last is None or time.monotonic() - last >= COMPLAIN_EVERY_SECONDS:
             self._complained_at[about] = time.monotonic()
             logger.error("%s", what)
-
-
-def variable_of(account: str) -> str:
-    """The environment variable that holds an account's API key."""
-    return "KLAVIYO_API_KEY" if account == "default" else f"KLAVIYO_API_KEY_{account.upper()}"

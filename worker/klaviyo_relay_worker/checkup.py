@@ -15,14 +15,13 @@ from redis.exceptions import RedisError
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool_place import why_unsuitable
-from klaviyo_relay_worker.accounts import variable_of
 from klaviyo_relay_worker.errors import TransportError, UnsuitableRedisError
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.limits import GET_LISTS
 from klaviyo_relay_worker.occupancy import occupancy
 from klaviyo_relay_worker.server_version import check_version
-from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.settings import WorkerSettings, variable_of
 
 # Redis's clock counts quotas, ours the age of commands; this much apart does no harm.
 CLOCK_TOLERANCE_SECONDS = 2.0

@@ -105,6 +105,11 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         )
 
 
+def variable_of(account: str) -> str:
+    """The environment variable that holds an account's API key."""
+    return API_KEY if account == "default" else f"{API_KEY}_{account.upper()}"
+
+
 def _api_keys(environ: Mapping[str, str], faults: list[str]) -> dict[str, str]:
     found = {}
     for variable, key in environ.items():

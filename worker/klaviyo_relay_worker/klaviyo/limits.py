@@ -36,7 +36,20 @@ GET_IMPORT_JOBS = "GET /api/profile-bulk-import-jobs"
 GET_IMPORT_JOB = "GET /api/profile-bulk-import-jobs/{id}"
 GET_IMPORT_ERRORS = "GET /api/profile-bulk-import-jobs/{id}/import-errors"
 GET_PROFILES = "GET /api/profiles"
+GET_PROFILE = "GET /api/profiles/{id}"
+GET_LISTS_OF_PROFILE = "GET /api/profiles/{id}/lists"
+GET_EVENTS = "GET /api/events"
+GET_METRICS = "GET /api/metrics"
+GET_METRIC = "GET /api/metrics/{id}"
+QUERY_METRIC_AGGREGATES = "POST /api/metric-aggregates"
 GET_LISTS = "GET /api/lists"
+GET_LIST = "GET /api/lists/{id}"
+# Counting the members has a limit of its own (API overview, "rate limits": query parameters).
+GET_LIST_AND_COUNT = "GET /api/lists/{id} with profile_count"
+GET_SEGMENTS = "GET /api/segments"
+GET_SEGMENT = "GET /api/segments/{id}"
+GET_SEGMENT_AND_COUNT = "GET /api/segments/{id} with profile_count"
+GET_SEGMENT_PROFILES = "GET /api/segments/{id}/profiles"
 CREATE_LIST = "POST /api/lists"
 UPDATE_LIST = "PATCH /api/lists/{id}"
 DELETE_LIST = "DELETE /api/lists/{id}"
@@ -58,7 +71,19 @@ RATE_LIMITS: dict[str, RateLimit] = {
     GET_IMPORT_JOB: M,
     GET_IMPORT_ERRORS: M,
     GET_PROFILES: L,
+    GET_PROFILE: L,
+    GET_LISTS_OF_PROFILE: S,
+    GET_EVENTS: XL,
+    GET_METRICS: M,
+    GET_METRIC: M,
+    QUERY_METRIC_AGGREGATES: S,
     GET_LISTS: L,
+    GET_LIST: L,
+    GET_LIST_AND_COUNT: XS,
+    GET_SEGMENTS: L,
+    GET_SEGMENT: L,
+    GET_SEGMENT_AND_COUNT: XS,
+    GET_SEGMENT_PROFILES: L,
     CREATE_LIST: RateLimit(10, 150, 150),
     UPDATE_LIST: M,
     DELETE_LIST: M,

@@ -19,7 +19,7 @@ from klaviyo_relay.commands import (
     DeleteList,
     RenameList,
 )
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.klaviyo import limits, query
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import (
@@ -35,8 +35,6 @@ from klaviyo_relay_worker.plan.batch import (
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
 from klaviyo_relay_worker.plan.profiles import BULK_MOST, accept_job, import_request
 
-# Values in one any(...) filter; Klaviyo names no limit, clients in the field keep to a page's 100.
-FILTER_MOST = 100
 REMOVE_MOST = 1_000
 # A name may belong to a list that another lane is about to create: it is looked up again for this
 # long after the command was enqueued, and only then refused.
@@ -66,7 +64,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     if leading is None:
         return []
     wanted = _same_target(leading.command)
-    most = BULK_MOST if isinstance(leading.command, AddToList) else FILTER_MOST
+    most = BULK_MOST if isinstance(leading.command, AddToList) else query.FILTER_MOST
     chosen, is_full = take_in_order(before, situation.held, wanted, most)
     converse = _add if isinstance(leading.command, AddToList) else _remove
     endpoint = _first_endpoint(leading.command, situation)
@@ -143,8 +141,7 @@ def find_list(
 
 def lists_named(name: str) -> Request:
     """GET /api/lists by name; the filter takes only the list form (API of 2026-07-15)."""
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    return _get(limits.GET_LISTS, f'/api/lists?filter={quote(f"""equals(name,["{quoted}"])""")}')
+    return _get(limits.GET_LISTS, f"/api/lists?filter={quote(query.equals_listed('name', name))}")
 
 
 def _get(endpoint: str, path: str) -> Request:
@@ -232,9 +229,9 @@ def _profile_ids(
     endpoint = limits.GET_LIST_PROFILE_IDS
     if name == "external_id":  # not among the filters of a list's members
         path, endpoint = "/api/profiles", limits.GET_PROFILES
-    for at in range(0, len(values), FILTER_MOST):
-        query = any_filter(name, values[at : at + FILTER_MOST])
-        answer = yield _get(endpoint, f"{path}?filter={query}&page%5Bsize%5D=100")
+    for at in range(0, len(values), query.FILTER_MOST):
+        wanted = any_filter(name, values[at : at + query.FILTER_MOST])
+        answer = yield _get(endpoint, f"{path}?filter={wanted}&page%5Bsize%5D=100")
         if not answer.is_accepted:
             return failures_of(answer.status, answer.document())[0]
         ids.update(str(found["id"]) for found in answer.document().get("data", ()))
@@ -243,7 +240,7 @@ def _profile_ids(
 
 def any_filter(name: str, values: Sequence[str]) -> str:
     """`any(name,["…","…"])`, encoded for a query."""
-    return quote(f"any({name},{msgspec.json.encode(list(values)).decode()})")
+    return quote(query.any_of(name, values))
 
 
 def _about_list(entry: Entry, situation: Situation) -> Batch:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
+from klaviyo_relay_worker.klaviyo.pages import next_page
+from klaviyo_relay_worker.klaviyo.query import FILTER_MOST
 from klaviyo_relay_worker.outcome import Failure, failures_of
-from klaviyo_relay_worker.plan.lists import FILTER_MOST
 
 
 class Found(Struct):
@@ -48,7 +47,7 @@ def _ask(
             return
         document = answer.document()
         found.profiles += document.get("data", ())
-        request = _next_page(request, document)
+        request = next_page(request, document)
 
 
 def _ask_less(
@@ -65,8 +64,3 @@ def _ask_less(
     middle = len(values) // 2
     yield from _ask(values[:middle], request_of, found)
     yield from _ask(values[middle:], request_of, found)
-
-
-def _next_page(request: Request, document: Any) -> Request | None:
-    url = urlsplit((document.get("links") or {}).get("next") or "")
-    return replace(request, path=f"{url.path}?{url.query}") if url.path else None

@@ -1,0 +1,148 @@
+"""Reads of lists and of their members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker.klaviyo.arguments import Moment, listed, moment
+from klaviyo_relay_worker.klaviyo.exclusions import Wanted
+from klaviyo_relay_worker.klaviyo.group import each
+from klaviyo_relay_worker.klaviyo.membership import Membership
+from klaviyo_relay_worker.klaviyo.pages import Pages
+from klaviyo_relay_worker.klaviyo.resources import (
+    Channel,
+    Exclusion,
+    MailingList,
+    Profile,
+    read,
+)
+
+
+class Lists(Membership):
+    """Lists; one is named by its id, or by its name if no other has the same."""
+
+    _kind = "list"
+    _many = limits.GET_LISTS
+    _members = limits.GET_LIST_PROFILES
+
+    def all(self) -> Pages[MailingList]:
+        """All lists."""
+        return self._pages(limits.GET_LISTS, ["/api/lists"], each(MailingList))
+
+    def get(self, list_id: str, *, with_count: bool = False) -> MailingList:
+        """A list.
+
+        Args:
+            list_id: Klaviyo's.
+            with_count: with `profile_count`; Klaviyo takes 15 such requests a minute.
+
+        Raises:
+            NotFoundError: there is none by this id.
+        """
+        endpoint = limits.GET_LIST_AND_COUNT if with_count else limits.GET_LIST
+        path = query.path(
+            f"/api/lists/{listed('list_id', list_id)}",
+            additional_fields_list="profile_count" if with_count else None,
+        )
+        return read(MailingList, self._one(endpoint, path, "list_id"))
+
+    def id_of(self, name: str) -> str:
+        """The id of the list with this name.
+
+        Raises:
+            InvalidArgumentError: there is none, or several.
+        """
+        return self._id_of(name)
+
+    def members(
+        self,
+        list_id: str | None = None,
+        *,
+        list_name: str | None = None,
+        emails: Iterable[str] | None = None,
+        phone_numbers: Iterable[str] | None = None,
+        push_tokens: Iterable[str] | None = None,
+        since: Moment | None = None,
+        count: int | None = None,
+        cursor: str | None = None,
+    ) -> Pages[Profile]:
+        """Who is on a list: of those who are named, or all; with subscriptions.
+
+        Args:
+            list_id, list_name: which list.
+            emails, phone_numbers, push_tokens: only these, any number of them.
+            since: only who joined at this time or later.
+            count: at most so many.
+            cursor: of an earlier read (`Pages.cursor`), to go on there.
+        """
+        return self._of(
+            self._id_given(list_id, list_name),
+            emails=emails,
+            phone_numbers=phone_numbers,
+            push_tokens=push_tokens,
+            since=since,
+            count=count,
+            cursor=cursor,
+        )
+
+    def subscribers(
+        self,
+        list_id: str | None = None,
+        *,
+        list_name: str | None = None,
+        emails: Iterable[str] | None = None,
+        phone_numbers: Iterable[str] | None = None,
+        push_tokens: Iterable[str] | None = None,
+        channel: Channel = "email",
+        count: int | None = None,
+        cursor: str | None = None,
+    ) -> Pages[Profile]:
+        """Who is on a list and can be sent marketing there: as the retired API's subscribers.
+
+        Args:
+            list_id, list_name: which list.
+            emails, phone_numbers, push_tokens: only these, any number of them.
+            channel: email: nothing suppresses it, here or everywhere; sms: it was consented to.
+            count, cursor: as in `members`.
+        """
+        identity = self._id_given(list_id, list_name)
+        return self._of(
+            identity,
+            emails=emails,
+            phone_numbers=phone_numbers,
+            push_tokens=push_tokens,
+            count=count,
+            cursor=cursor,
+            keep=lambda one: one.can_receive(channel, list_id=identity),
+        )
+
+    def exclusions(
+        self,
+        list_id: str | None = None,
+        *,
+        list_name: str | None = None,
+        reason: str | None = None,
+        since: Moment | None = None,
+        count: int | None = None,
+        cursor: str | None = None,
+    ) -> Pages[Exclusion]:
+        """Who gets no email of a list though they may be on it, why, and since when.
+
+        Who gets no email at all is in `Profiles.suppressed`.
+
+        Args:
+            list_id, list_name: which list.
+            reason: only this one, such as UNSUBSCRIBE.
+            since: only from this time on.
+            count, cursor: as in `members`.
+        """
+        identity = self._id_given(list_id, list_name)
+        wanted = Wanted(identity, reason, None if since is None else moment("since", since))
+        return self._pages(
+            limits.GET_PROFILES,
+            [wanted.path(cursor)],
+            wanted.reading(),
+            count=count,
+            if_empty=lambda: self.get(identity),
+        )

@@ -1,0 +1,80 @@
+"""Membership: who is on a list or in a segment, which is named by its id or its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
+
+from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, listed, moment, people, text
+from klaviyo_relay_worker.klaviyo.exchange import Request
+from klaviyo_relay_worker.klaviyo.group import Group, each, once, page_size, paths_of
+from klaviyo_relay_worker.klaviyo.pages import Pages
+from klaviyo_relay_worker.klaviyo.resources import Json, Profile
+
+# The longest page of members (OpenAPI 2026-07-15): fewest requests.
+A_PAGE = 100
+
+
+class Membership(Group):
+    """What lists and segments have in common."""
+
+    _kind: ClassVar[str]
+    """list or segment: in paths and in names of arguments."""
+    _many: ClassVar[str]
+    _members: ClassVar[str]
+    """The endpoints that read all of the kind, and the members of one."""
+
+    def _id_given(self, identity: str | None, name: str | None) -> str:
+        argument, value = chosen({f"{self._kind}_id": identity, f"{self._kind}_name": name})
+        return listed(argument, value) if argument.endswith("_id") else self._id_of(value)
+
+    def _id_of(self, name: str) -> str:
+        argument = f"{self._kind}_name"
+        path = query.path(
+            f"/api/{self._kind}s", [query.equals_listed("name", text(argument, name))]
+        )
+        document = self._access.ask(Request(endpoint=self._many, path=path))
+        found = [str(one["id"]) for one in document["data"]]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise InvalidArgumentError(argument, f"Klaviyo has no {self._kind} of this name")
+        shared = f"{len(found)} {self._kind}s share this name; give {self._kind}_id, one of"
+        raise InvalidArgumentError(argument, f"{shared} {', '.join(found)}")
+
+    def _of(
+        self,
+        identity: str,
+        *,
+        emails: Iterable[str] | None,
+        phone_numbers: Iterable[str] | None,
+        push_tokens: Iterable[str] | None,
+        since: Moment | None = None,
+        count: int | None,
+        cursor: str | None,
+        keep: Callable[[Profile], bool] = lambda _one: True,
+    ) -> Pages[Profile]:
+        named = people(emails=emails, phone_numbers=phone_numbers, push_tokens=push_tokens)
+        joined = [] if since is None else [query.since("joined_group_at", moment("since", since))]
+        paths = paths_of(
+            f"/api/{self._kind}s/{identity}/profiles",
+            named,
+            conditions=joined,
+            cursor=cursor,
+            additional_fields_profile="subscriptions",
+            page_size=page_size(A_PAGE, None if named else count),
+        )
+        profiles = each(Profile)
+
+        def read(document: Json) -> Iterator[Profile]:
+            return filter(keep, profiles(document))
+
+        return self._pages(
+            self._members,
+            paths,
+            once(read, lambda one: one.id) if named else read,
+            count=count,
+            argument=f"{self._kind}_id",
+        )
