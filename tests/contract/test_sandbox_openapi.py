@@ -121,6 +121,7 @@ def tour(api: Any, make: Any, clock: Any) -> None:
     api.get(f"/api/events/{event['id']}", include="metric")
     metric = api.get("/api/metrics")["data"][0]["id"]
     api.get(f"/api/metrics/{metric}")
+    tour_aggregates(api, make, metric)
     api.get("/api/profiles", **everything)
     api.get(f"/api/profiles/{ada}", **everything)
     api.get(f"/api/profiles/{ada}/lists")
@@ -130,6 +131,17 @@ def tour(api: Any, make: Any, clock: Any) -> None:
     doomed = api.post("/api/profile-import", {"data": make.profile(email="gone@shop.io")})
     assert doomed.status_code == 201
     api.post("/api/data-privacy-deletion-jobs", make.deletion(email="gone@shop.io"))
+
+
+def tour_aggregates(api: Any, make: Any, metric: str) -> None:
+    """Count the orders, with every member that has no fault in it."""
+    counts = ["count", "sum_value", "unique"]
+    more = {"interval": "hour", "by": ["URL", "$value_currency"], "timezone": "Europe/Berlin"}
+    paged = {"page_size": 500, "page_cursor": "", "return_fields": ["count"]}
+    span = ("2026-11-22T00:00:00", "2026-11-23T00:00:00")
+    body = make.aggregate(metric, *span, 'equals(URL,"")', measurements=counts, **more, **paged)
+    [row] = api.post("/api/metric-aggregates", body).json()["data"]["attributes"]["data"]
+    assert sum(row["measurements"]["count"]) == 2
 
 
 def tour_lists(api: Any, make: Any, clock: Any, ada: str) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from klaviyo_api import KlaviyoAPI
+from openapi_client.api_arg_options import USE_DICTIONARY_FOR_RESPONSE_DATA
 from openapi_client.exceptions import ApiException
 
 from klaviyo_relay_worker.sandbox import Sandbox
@@ -52,6 +53,34 @@ def test_metrics_are_read(klaviyo: KlaviyoAPI, make: Any) -> None:
     [metric] = klaviyo.Metrics.get_metrics().data
     assert klaviyo.Metrics.get_metric(metric.id).data.attributes.name == "Viewed"
     assert len(klaviyo.Events.get_events(filter=f'equals(metric_id,"{metric.id}")').data) == 1
+
+
+def test_events_are_counted(klaviyo: KlaviyoAPI, make: Any) -> None:
+    """By day and by a dimension, page by page."""
+    entries = [
+        make.entry(
+            time="2026-11-22T10:00:00Z",
+            unique_id=str(number),
+            properties={"URL": f"/{number:03}"},
+        )
+        for number in range(501)
+    ]
+    klaviyo.Events.bulk_create_events(make.bulk(*entries))
+    [metric] = klaviyo.Metrics.get_metrics().data
+    body = make.aggregate(metric.id, "2026-11-22T00:00:00", "2026-11-24T00:00:00", by=["URL"])
+    first = klaviyo.Metrics.query_metric_aggregates(body)
+    # The SDK's types know no link to the next page here, its dictionaries do.
+    plain = {USE_DICTIONARY_FOR_RESPONSE_DATA: True}
+    links = klaviyo.Metrics.query_metric_aggregates(body, options=plain)["links"]
+    following = parse_qs(urlsplit(links["next"]).query)["page_cursor"][0]
+    body["data"]["attributes"]["page_cursor"] = following
+    rest = klaviyo.Metrics.query_metric_aggregates(body)
+    assert len(first.data.attributes.dates) == 2
+    assert len(first.data.attributes.data) == 500
+    assert [one.dimensions for one in rest.data.attributes.data] == [["/500"]]
+    assert rest.data.attributes.data[0].measurements == {"count": [1, 0]}
+    links = klaviyo.Metrics.query_metric_aggregates(body, options=plain)["links"]
+    assert links["next"] is None
 
 
 def test_profiles_are_written_and_read(klaviyo: KlaviyoAPI, make: Any, ada: str) -> None:

@@ -20,7 +20,8 @@ _REVISION = "2026-07-15"
 def process(state: State, request: Request, route: Route, revision: str) -> Answer:
     """Run the operation; may refuse. What changes the account is recorded before it returns."""
     call = Call(request, state.store, state.settings, route.ids, revision)
-    if state.recording is None or request.method == "GET":
+    only_reads = request.method == "GET" or route.operation.only_reads
+    if state.recording is None or only_reads:
         return route.operation.run(call)
     # Under the store's lock, so that the record has the order in which things happened.
     with state.store.changed, state.clock.held() as now:

@@ -5,6 +5,7 @@ Called with the store open, since it reads what others change.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -108,6 +109,25 @@ def metric(call: Call, one: Metric) -> Resource:
     path = f"/api/metrics/{one.id}"
     related = _related(call, path, "flow-triggers")
     return _resource(call, "metric", path, attributes=attributes, related=related)
+
+
+def metric_aggregate(
+    call: Call,
+    identifier: str,
+    starts: Iterable[int],
+    rows: Iterable[tuple[Sequence[str], Resource]],
+) -> Resource:
+    """Counts by interval: where each one begins, and rows of dimensions and measurements."""
+    attributes = {
+        "dates": [iso(start) for start in starts],
+        "data": [{"dimensions": of, "measurements": counts} for of, counts in rows],
+    }
+    return {
+        "type": "metric-aggregate",
+        "id": identifier,
+        "attributes": _sparse(call, "metric-aggregate", attributes),
+        "links": {"self": f"{call.request.origin}/api/metric-aggregates/"},
+    }
 
 
 def mailing_list(call: Call, one: MailingList) -> Resource:

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import limits
-from .calls import consents, events, imports, lists, privacy, profiles, suppressions
+from .calls import (
+    aggregates,
+    consents,
+    events,
+    imports,
+    lists,
+    metrics,
+    privacy,
+    profiles,
+    suppressions,
+)
 from .errors import Fault, Refusal
 from .exchange import Answer, Call
 from .limits import Tier
@@ -28,6 +38,8 @@ class Operation(NamedTuple):
     run: Callable[[Call], Answer]
     items: tuple[str, ...] = ()
     """The members of the body that lead to its list of items, if it has one."""
+    only_reads: bool = False
+    """Whether it changes nothing although its method says so."""
 
     @property
     def endpoint(self) -> str:
@@ -46,8 +58,11 @@ OPERATIONS = (
         events.bulk_create_events,
         events.ENTRIES,
     ),
-    Operation("GET", "/api/metrics", limits.M, events.get_metrics),
-    Operation("GET", "/api/metrics/{id}", limits.M, events.get_metric),
+    Operation("GET", "/api/metrics", limits.M, metrics.get_metrics),
+    Operation("GET", "/api/metrics/{id}", limits.M, metrics.get_metric),
+    Operation(
+        "POST", "/api/metric-aggregates", limits.S, aggregates.query_aggregates, only_reads=True
+    ),
     Operation("POST", "/api/profile-import", limits.L, profiles.import_profile),
     Operation("POST", "/api/profiles", limits.L, profiles.create_profile),
     Operation("GET", "/api/profiles", limits.L, profiles.get_profiles),
