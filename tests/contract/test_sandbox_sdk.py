@@ -150,6 +150,34 @@ def test_lists_and_members_are_managed(klaviyo: KlaviyoAPI, make: Any, ada: str)
     assert lists.delete_list(list_id) is None
 
 
+def test_segments_and_members_are_read(
+    klaviyo: KlaviyoAPI, ada: str, sandbox: Sandbox, clock: Any
+) -> None:
+    """Found by name, counted, and their members read page by page."""
+    segments = klaviyo.Segments
+    buyers = sandbox.create_segment("Buyers", ada, "bob@shop.io")
+    clock.turn(1)
+    for number in range(10):
+        sandbox.create_segment(f"Other {number}")
+    first = segments.get_segments(sort="-created")
+    rest = segments.get_segments(sort="-created", page_cursor=cursor(first.links))
+    assert (len(first.data), [one.id for one in rest.data], rest.links.next) == (10, [buyers], None)
+    assert [one.id for one in segments.get_segments(filter='any(name,["Buyers"])').data] == [buyers]
+    one = segments.get_segment(buyers, additional_fields_segment=["profile_count"]).data
+    assert (one.attributes.name, one.attributes.profile_count) == ("Buyers", 2)
+    [member] = segments.get_profiles_for_segment(
+        buyers, filter=f'any(profile_id,["{ada}"])', additional_fields_profile=["subscriptions"]
+    ).data
+    assert (member.id, member.attributes.email) == (ada, "ada@shop.io")
+    page = segments.get_profile_ids_for_segment(buyers, page_size=1)
+    last = segments.get_profile_ids_for_segment(buyers, page_size=1, page_cursor=cursor(page.links))
+    assert {page.data[0].id, last.data[0].id} > {ada}
+    assert last.links.next is None
+    profiles = klaviyo.Profiles
+    assert [each.id for each in profiles.get_segments_for_profile(ada).data] == [buyers]
+    assert [each.id for each in profiles.get_segment_ids_for_profile(ada).data] == [buyers]
+
+
 def test_consent_is_given_and_withdrawn(
     klaviyo: KlaviyoAPI, make: Any, ada: str, sandbox: Sandbox
 ) -> None:

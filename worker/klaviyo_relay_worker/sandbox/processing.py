@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .exchange import Answer, Call, Request
-from .recording import Line, Processed, Reset, Turned, lines
+from .recording import Arranged, Line, Processed, Reset, Turned, lines
 from .routes import Route, find
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def replay_line(state: State, line: Line) -> None:
             state.turn(line.settings)
         case Reset():
             state.reset()
+        case Arranged():
+            with state.clock.held(line.at), state.store.open() as now:
+                line.what.arrange(state.store, now)
         case Processed():
             request = Request(line.method, line.path, line.query, {}, line.body.encode())
             with state.store.changed, state.clock.held(line.at):

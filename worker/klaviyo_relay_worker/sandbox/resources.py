@@ -17,6 +17,7 @@ from .jobs import EXPIRY_SECONDS, Job, RowFault
 from .ledger import Event, Metric
 from .lists import MailingList
 from .people import Profile
+from .segments import Segment
 from .times import iso, iso_or_none
 
 Resource = dict[str, Any]
@@ -145,6 +146,22 @@ def mailing_list(call: Call, one: MailingList) -> Resource:
     return _resource(call, "list", path, attributes=attributes, related=related)
 
 
+def segment(call: Call, one: Segment) -> Resource:
+    """A segment. It has no definition, since a test has said who belongs to it."""
+    attributes: Resource = {
+        "name": one.name,
+        "definition": None,
+        "created": iso(one.created),
+        "updated": iso(one.updated),
+        "is_active": one.is_active,
+        "is_processing": False,
+        "is_starred": False,
+    }
+    path = f"/api/segments/{one.id}"
+    related = _related(call, path, "profiles", "tags", "flow-triggers")
+    return _resource(call, "segment", path, attributes=attributes, related=related)
+
+
 def import_job(call: Call, one: Job, now: float) -> Resource:
     """An import job; a row counts as completed or failed once the job is done."""
     status = one.status(now)
@@ -178,7 +195,7 @@ def suppression_job(call: Call, one: Job, now: float) -> Resource:
     path = f"/api/{one.kind}s/{one.id}"
     related = {
         "lists": {"data": [reference("list", list_id) for list_id in one.list_ids]},
-        "segments": {"data": []},
+        "segments": {"data": [reference("segment", each) for each in one.segment_ids]},
     }
     return _resource(call, one.kind, path, attributes=attributes, related=related)
 

@@ -18,6 +18,7 @@ from .calls import (
     metrics,
     privacy,
     profiles,
+    segments,
     suppressions,
 )
 from .errors import Fault, Refusal
@@ -72,6 +73,13 @@ OPERATIONS = (
     Operation(
         "GET", "/api/profiles/{id}/relationships/lists", limits.S, profiles.get_profile_list_ids
     ),
+    Operation("GET", "/api/profiles/{id}/segments", limits.S, profiles.get_profile_segments),
+    Operation(
+        "GET",
+        "/api/profiles/{id}/relationships/segments",
+        limits.S,
+        profiles.get_profile_segment_ids,
+    ),
     Operation("POST", JOBS, limits.M, imports.bulk_import_profiles, imports.ROWS),
     Operation("GET", JOBS, limits.M, imports.get_jobs),
     Operation("GET", JOBS + "/{id}", limits.M, imports.get_job),
@@ -99,6 +107,12 @@ OPERATIONS = (
         limits.M,
         lists.remove_members,
         lists.MEMBERS,
+    ),
+    Operation("GET", "/api/segments", limits.L, segments.get_segments),
+    Operation("GET", "/api/segments/{id}", limits.L, segments.get_segment),
+    Operation("GET", "/api/segments/{id}/profiles", limits.L, segments.get_members),
+    Operation(
+        "GET", "/api/segments/{id}/relationships/profiles", limits.L, segments.get_member_ids
     ),
     Operation(
         "POST",
