@@ -131,6 +131,8 @@ def tour(api: Any, sandbox: Sandbox, make: Any, clock: Any) -> None:
     event = api.get("/api/events", include="metric,profile")["data"][0]
     api.get("/api/events", **{"page[size]": 1})
     api.get(f"/api/events/{event['id']}", include="metric")
+    api.get(f"/api/events/{event['id']}/metric")
+    api.get(f"/api/events/{event['id']}/profile", **everything)
     metric = api.get("/api/metrics")["data"][0]["id"]
     api.get(f"/api/metrics/{metric}")
     tour_aggregates(api, make, metric)

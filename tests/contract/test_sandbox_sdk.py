@@ -45,6 +45,11 @@ def test_events_are_created_and_read(klaviyo: KlaviyoAPI, make: Any, sandbox: Sa
     assert {one["type"] for one in first.included} == {"metric", "profile"}
     event = events.get_event(first.data[0].id).data
     assert event.attributes.event_properties["$event_id"] in {"1", "2", "3", "4"}
+    assert events.get_metric_for_event(event.id).data.attributes.name == "Placed Order"
+    more = ["subscriptions"]
+    person = events.get_profile_for_event(event.id, additional_fields_profile=more).data
+    assert person.attributes.email == "ada@shop.io"
+    assert person.attributes.subscriptions.email.marketing.consent == "NEVER_SUBSCRIBED"
 
 
 def test_metrics_are_read(klaviyo: KlaviyoAPI, make: Any) -> None:
