@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-class NewSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Arrangement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """The base of every arrangement."""
+
+
+class NewSegment(Arrangement, frozen=True):
     """A segment with these members."""
 
     name: str
@@ -29,3 +33,19 @@ class NewSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         members = [store.named(one, now).id for one in self.profiles]
         made = store.segments.create(self.name, members, now, is_active=self.is_active)
         return {"id": made.id}
+
+
+class PushToken(Arrangement, frozen=True):
+    """A push token of a profile."""
+
+    profile: str
+    token: str
+
+    def arrange(self, store: Store, now: float) -> dict[str, str]:
+        """Give it to the profile, whose id is given."""
+        one = store.named(self.profile, now)
+        store.people.give_token(one, self.token)
+        return {"id": one.id}
+
+
+Arranging = NewSegment | PushToken

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from .arrangements import NewSegment
+from .arrangements import NewSegment, PushToken
 from .processing import list_creation, process, replay
 from .recording import Recording
 from .server import SandboxServer
@@ -157,6 +157,10 @@ class Sandbox:
         """
         wanted = NewSegment(name=name, profiles=profiles, is_active=is_active)
         return self._state.arrange(wanted)["id"]
+
+    def add_push_token(self, profile: str, token: str) -> None:
+        """Give a profile, named by email or id, a push token."""
+        self._state.arrange(PushToken(profile=profile, token=token))
 
     def set_faults(self, rules: Iterable[Mapping[str, Any]]) -> None:
         """Put these fault rules in the place of all before (see `faults.Rule`)."""

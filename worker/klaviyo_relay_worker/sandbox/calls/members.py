@@ -62,7 +62,9 @@ def _read_member(one: Member, field: str) -> object:
         return one.joined
     if field == "profile_id":
         return one.profile.id
-    return None if field == "push_token" else read_profile(one.profile, field)
+    if field == "push_token":
+        return one.profile.push_tokens
+    return read_profile(one.profile, field)
 
 
 _ORDERS: dict[str, pages.Reader] = {"joined_group_at": lambda one: (one.joined, one.profile.id)}

@@ -149,7 +149,7 @@ def holders(store: Store, conditions: Sequence[filters.Condition]) -> list[Profi
     for condition in conditions:
         if condition.field in ("id", "profile_id"):
             named: Iterable[Profile | None] = map(store.people.get, condition.values)
-        elif condition.field in ("email", "phone_number"):
+        elif condition.field in ("email", "phone_number", "push_token"):
             kind = condition.field
             named = [store.people.holder(kind, value) for value in condition.values]
         else:
