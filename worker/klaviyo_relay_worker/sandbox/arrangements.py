@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .consents import Reason
+
 if TYPE_CHECKING:
     from .store import Store
 
@@ -48,4 +50,20 @@ class PushToken(Arrangement, frozen=True):
         return {"id": one.id}
 
 
-Arranging = NewSegment | PushToken
+class Suppression(Arrangement, frozen=True):
+    """What stops mail to a profile, such as a bounce or a complaint: of one list, or all of it."""
+
+    profile: str
+    reason: Reason
+    list_id: str | None = None
+
+    def arrange(self, store: Store, now: float) -> dict[str, str]:
+        """Let it begin; gives the profile's id."""
+        if self.list_id is not None and store.lists.get(self.list_id) is None:
+            raise ValueError(f"there is no list {self.list_id!r}")
+        one = store.named(self.profile, now)
+        one.permission().suppress(self.reason, self.list_id, now)
+        return {"id": one.id}
+
+
+Arranging = NewSegment | PushToken | Suppression

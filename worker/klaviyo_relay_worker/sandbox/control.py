@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .arrangements import Arranging, NewSegment, PushToken
+from .arrangements import Arranging, NewSegment, PushToken, Suppression
 from .errors import plain
 from .exchange import Answer, Request, answer
 from .state import Minima, State
@@ -46,6 +46,7 @@ class Control:
             ("POST", "settings"): self._configure,
             ("POST", "consume"): self._consume,
             ("POST", "segments"): partial(self._arrange, NewSegment),
+            ("POST", "suppress"): partial(self._arrange, Suppression),
             ("POST", "push-tokens"): partial(self._arrange, PushToken),
             ("POST", "reset"): self._reset,
         }
