@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.redis_address import RedisAddress
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,6 +28,11 @@ ANSWER_SECONDS = 5.0
 WATERMARK = 0.8
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
+# In a cluster the register's node may be full while that of the lane is not; a full Redis refuses
+# a plain SADD.
+REGISTER = """#!lua flags=allow-oom
+return redis.call('SADD', KEYS[1], unpack(ARGV))
+"""
 _INCLUDE = re.compile(r"^-- include (\w+)/(\w+)\n", re.MULTILINE)
 
 
@@ -61,20 +67,36 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     """A client that never waits longer than it says, and never retries by itself.
 
     A retry inside the client would hide from us that an answer was lost.
+
+    Args:
+        url: see `redis_address`.
+        answer_seconds: for an answer, and at most two seconds before it for a connection. In a
+            cluster for a map of it too, where the last one is out of date.
+
+    Raises:
+        ValueError: it is no such URL.
     """
     with _importing:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        from klaviyo_relay.redis_clients import Patience, client_of
 
         for name in _IMPORTED_BY_FIRST_USE:
             import_module(name)
-        return Redis.from_url(
-            url,
-            socket_connect_timeout=min(CONNECT_SECONDS, answer_seconds),
-            socket_timeout=answer_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
+        return client_of(RedisAddress.of(url), patience)
+
+
+def nodes_of(redis: Redis) -> list[Redis]:
+    """The servers that hold lanes: one, or all primaries of a cluster."""
+    from klaviyo_relay.cluster_client import ClusterClient
+
+    return redis.primaries() if isinstance(redis, ClusterClient) else [redis]
+
+
+def node_of(redis: Redis, key: str) -> Redis:
+    """The server that holds a key."""
+    from klaviyo_relay.cluster_client import ClusterClient
+
+    return redis.node_of(key) if isinstance(redis, ClusterClient) else redis
 
 
 @cache
@@ -112,8 +134,9 @@ class Survey(NamedTuple):
     """What a producer must know of Redis before it ships.
 
     Attributes:
-        incarnation: run id and replication id; another one means that Redis may have lost data.
-        is_full: memory in use is above the watermark.
+        incarnation: run id and replication id, of each primary; another one means that Redis may
+            have lost data.
+        is_full: memory in use is above the watermark, in all primaries.
     """
 
     incarnation: str
@@ -128,8 +151,11 @@ class LaneEntrance:
         self._keys = keys
         self._lane_max_bytes = lane_max_bytes
         self._ship: Any = redis.register_script(script_of("klaviyo_relay", "ship"))
+        self._add: Any = redis.register_script(REGISTER)
         self._registered: set[str] = set()
         self._survey: Survey | None = None
+        # Nodes above the watermark. Lanes of a cluster's other nodes go on.
+        self._full: set[Redis] = set()
         self._surveyed_at = 0.0
 
     def survey(self) -> Survey:
@@ -140,13 +166,13 @@ class LaneEntrance:
         """
         now = time.monotonic()
         if self._survey is None or now - self._surveyed_at > _SURVEY_SECONDS:
-            info: dict[str, Any] = self._redis.info("server", "memory", "replication")
-            most = int(info.get("maxmemory", 0))
-            incarnation = f"{info['run_id']}/{info['master_replid']}"
+            nodes = nodes_of(self._redis)
+            infos: list[Any] = [node.info("server", "memory", "replication") for node in nodes]
+            incarnation = " ".join(f"{one['run_id']}/{one['master_replid']}" for one in infos)
             if self._survey and self._survey.incarnation != incarnation:
                 self._registered.clear()
-            is_full = bool(most) and int(info["used_memory"]) > WATERMARK * most
-            self._survey = Survey(incarnation, is_full)
+            self._full = {node for node, one in zip(nodes, infos, strict=True) if _is_full(one)}
+            self._survey = Survey(incarnation, is_full=len(self._full) == len(nodes))
             self._surveyed_at = now
         return self._survey
 
@@ -162,11 +188,14 @@ class LaneEntrance:
             left_at: the mark that the last call for this lane and source left behind.
 
         Raises:
-            BackpressureError: the lane holds as many bytes as it may; nothing was added.
+            BackpressureError: the lane holds as many bytes as it may, or its node is filled up to
+                the watermark; nothing was added.
             MarkFellBackError: Redis has lost what it had of this source; nothing was added.
             redis.RedisError: Redis refused, or did not answer; then it may have taken them.
         """
         keys = self._keys.lane(*split(lane))
+        if self._full and node_of(self._redis, keys.stream) in self._full:
+            raise BackpressureError(f"the node of the lane {lane} is filled up to the watermark")
         self.register(lane)
         index = "".join([f"{number}:{len(message)}," for number, message in numbered])
         messages = b"".join([message for _, message in numbered])
@@ -192,7 +221,7 @@ class LaneEntrance:
     def register(self, lane: str) -> None:
         """Make the lane known to sweeps and to `status`."""
         if lane not in self._registered:
-            self._redis.sadd(self._keys.register, lane)
+            self._add(keys=[self._keys.register], args=[lane])
             self._registered.add(lane)
 
     def bury(self, lane: str, bury_script: str, identity: str, letter: bytes) -> None:
@@ -221,3 +250,8 @@ class LaneEntrance:
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
+
+
+def _is_full(info: dict[str, Any]) -> bool:
+    most = int(info.get("maxmemory", 0))
+    return bool(most) and int(info["used_memory"]) > WATERMARK * most

@@ -12,27 +12,28 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.keys import DEFAULT_NAMESPACE, Keys
+from klaviyo_relay.redis_address import RedisAddress
 
 PREFIX = "KLAVIYO_RELAY_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 # redis-py takes it there too, and for unix:// it documents no other place.
-_PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:sentinel_)?password=)[^&#]*")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """How a producer stores and ships.
 
     Attributes:
-        redis_url: the Redis (7 or later) or Valkey (7.2 or later) that holds the lanes.
-            Defaults to redis://127.0.0.1:6379/0.
+        redis_url: the Redis (7 or later) or Valkey (7.2 or later) that holds the lanes:
+            redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://; `redis_address`
+            tells their forms. Defaults to redis://127.0.0.1:6379/0.
         spool_dir: directory of the spool files; it must be on a local disk that survives a restart.
             Defaults to $XDG_STATE_HOME/klaviyo-relay/spool, or that under ~/.local/state.
         namespace: prefix of all keys in Redis. Defaults to "kr".
@@ -92,12 +93,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Eight characters that tell one Redis and namespace from another.
 
-        Spool files carry it, so that staging's commands never reach production. The password is
-        left out: it may change while commands wait.
+        Spool files carry it, so that staging's commands never reach production. Passwords and
+        certificates are left out: they may change while commands wait.
         """
-        url = urlsplit(self.redis_url)
-        query = "&".join(part for part in url.query.split("&") if not part.startswith("password="))
-        address = urlunsplit((url.scheme, f"{url.hostname}:{url.port}", url.path, query, ""))
+        address = RedisAddress.of(self.redis_url).place
         from hashlib import blake2b
 
         return blake2b(f"{address}\n{self.namespace}".encode(), digest_size=4).hexdigest()
@@ -133,19 +132,11 @@ def masked(url: str) -> str:
 
 
 def redis_url(name: str, text: str, faults: list[str]) -> str:
-    """A redis://, rediss:// or unix:// URL."""
+    """The URL of a server, of Sentinels or of a cluster."""
     try:
-        parts = urlsplit(text)
-        parts.port  # noqa: B018 - raises for one that is none
-        scheme = parts.scheme
-    except ValueError:
-        faults.append(f"{PREFIX}{name.upper()} must be a URL, such as {DEFAULT_REDIS_URL}")
-        return text
-    if scheme not in REDIS_SCHEMES:
-        faults.append(
-            f"{PREFIX}{name.upper()} must begin with redis://, rediss:// or unix://,"
-            f" such as {DEFAULT_REDIS_URL}"
-        )
+        RedisAddress.of(text)
+    except ValueError as error:
+        faults.append(f"{PREFIX}{name.upper()} {error}")
     return text
 
 

@@ -73,6 +73,16 @@ def test_all_faults_are_reported_at_once_each_with_its_variable():
         ("REDIS_URL", "redis://[::1"),
         ("REDIS_URL", "redis://redis.example:port/0"),
         ("REDIS_URL", "redis://redis.example:99999/0"),
+        ("REDIS_URL", "redis://one:6379,two:6379/0"),
+        ("REDIS_URL", "redis+sentinel://one:26379,two:26379"),
+        ("REDIS_URL", "redis+sentinel://one:26379/mymaster/first"),
+        ("REDIS_URL", "redis+sentinel://one:26379/mymaster/0/1"),
+        ("REDIS_URL", "redis+sentinel:///mymaster/0"),
+        ("REDIS_URL", "redis+cluster://one:7000/1"),
+        ("REDIS_URL", "redis+cluster://one:7000,two:port"),
+        ("REDIS_URL", "redis+cluster://one:7000,,two:7001"),
+        ("REDIS_URL", "redis+mesh://one:7000"),
+        ("REDIS_URL", "unix+cluster:///run/redis.sock"),
         ("SPOOL_DIR", "./spool"),
         ("SPOOL_DIR", "~no-such-user-here/spool"),
         ("NAMESPACE", "a:b"),
@@ -96,9 +106,31 @@ def test_a_setting_that_cannot_work_is_a_configuration_error(name, text):
     assert len(caught.value.faults) == 1
 
 
-def test_a_fault_never_tells_the_password():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://one,two:26380/mymaster",
+        "rediss+sentinel://user:geheim@one,two,three/mymaster/3?ssl_ca_certs=/etc/ca.pem",
+        "redis+cluster://:geheim@one:7000,[::1]:7001",
+        "rediss+cluster://one/0",
+    ],
+)
+def test_sentinels_and_clusters_are_places_for_lanes(url):
+    assert Settings.from_env({f"{P}REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:geheim@redis.example",
+        "redis://:geheim@redis.example:port/0",
+        "redis+cluster://:geheim@one:port",
+        "redis+sentinel://:geheim@one/mymaster/0/geheim",
+    ],
+)
+def test_a_fault_never_tells_the_password(url):
     with pytest.raises(ConfigurationError) as caught:
-        Settings.from_env({f"{P}REDIS_URL": "http://:geheim@redis.example"})
+        Settings.from_env({f"{P}REDIS_URL": url})
 
     assert "geheim" not in str(caught.value)
 
@@ -113,6 +145,15 @@ def test_a_fault_never_tells_the_password():
 )
 def test_the_digest_ignores_the_password(other):
     assert Settings(redis_url=other).digest == Settings(redis_url="redis://one:6379/0").digest
+
+
+def test_the_digest_ignores_certificates_and_the_order_of_hosts():
+    one = "rediss+sentinel://:geheim@one,two/mymaster/0?ssl_ca_certs=/a.pem&sentinel_password=x"
+
+    assert (
+        Settings(redis_url=one).digest
+        == Settings(redis_url="rediss+sentinel://two,one/mymaster/0").digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,6 +185,8 @@ def test_the_digest_tells_one_place_from_another(other):
         "unix:///run/redis.sock?db=0&password=geheim",
         "redis://one:6379/0?password=geheim&db=2",
         "redis://:geh%65im@one/0",
+        "redis+cluster://user:geheim@one:7000,two:7001",
+        "redis+sentinel://one,two/mymaster?sentinel_password=geheim",
     ],
 )
 def test_neither_repr_nor_masked_shows_the_password(url):

@@ -9,33 +9,19 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
 from celery.signals import worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay_worker.broker import broker_of
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
 from klaviyo_relay_worker.watchdog import EXIT_CODE, Watchdog
 
-# Bounds every call to the broker; kombu's own time-outs never reach the Redis client.
-_BROKER_OPTIONS = {
-    "socket_timeout": 5.0,
-    "socket_connect_timeout": 2.0,
-    "socket_keepalive": True,
-    "visibility_timeout": 3600,
-    "unacked_restore_interval": 10,
-    "unacked_restore_throttle": 1,
-    # Of the connection that publishes; without them it tries for seconds more than the policy says.
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0.1,
-    "interval_max": 0.1,
-}
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -43,13 +29,16 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     """A Celery app that delivers.
 
     Raises:
-        ConfigurationError: the environment has settings that cannot work.
+        ConfigurationError: the environment has settings that cannot work, or Celery cannot use
+            the broker that they name.
     """
     settings = settings or WorkerSettings.from_env()
-    app = Celery("klaviyo_relay", broker=_kombu_url(settings.broker_url), set_as_current=False)
-    if urlsplit(settings.broker_url).scheme in ("redis", "rediss", "unix"):
-        app.conf.broker_transport = "klaviyo_relay_worker.transport:Transport"
-        app.conf.broker_transport_options = _BROKER_OPTIONS
+    broker = broker_of(settings)
+    app = Celery("klaviyo_relay", broker=broker.url, set_as_current=False)
+    if broker.transport is not None:
+        app.conf.broker_transport = broker.transport
+        app.conf.broker_transport_options = broker.options
+        app.conf.broker_use_ssl = broker.tls
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -193,10 +182,6 @@ class _DoorbellStep(bootsteps.StartStopStep):
 
     def _ring(self, account: str, lane: str) -> None:
         self.app.tasks["klaviyo_relay.deliver"].apply_async((account, lane))
-
-
-def _kombu_url(url: str) -> str:
-    return url.replace("unix://", "redis+socket://", 1)
 
 
 def __getattr__(name: str) -> Celery:

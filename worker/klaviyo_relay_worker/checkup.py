@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys
+from klaviyo_relay.lane_entrance import nodes_of
+from klaviyo_relay.redis_address import RedisAddress
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool_place import why_unsuitable
 from klaviyo_relay_worker.errors import TransportError, UnsuitableRedisError
@@ -21,7 +23,7 @@ from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.limits import GET_LISTS
 from klaviyo_relay_worker.occupancy import occupancy
 from klaviyo_relay_worker.server_version import check_version
-from klaviyo_relay_worker.settings import WorkerSettings, variable_of
+from klaviyo_relay_worker.settings import WorkerSettings, broker_fault, variable_of
 
 # Redis's clock counts quotas, ours the age of commands; this much apart does no harm.
 CLOCK_TOLERANCE_SECONDS = 2.0
@@ -70,8 +72,8 @@ def check_redis(redis: Redis, settings: Settings) -> Iterator[Finding]:
     address = masked(settings.redis_url)
     try:
         check_version(redis)
-        info: dict[str, Any] = redis.info()
-        seconds, microseconds = redis.time()
+        nodes = nodes_of(redis)
+        looks = [(node.info(), node.time()) for node in nodes]
     except UnsuitableRedisError as error:
         yield Finding("fault", "redis", f"{error} ({address})")
         return
@@ -80,9 +82,20 @@ def check_redis(redis: Redis, settings: Settings) -> Iterator[Finding]:
         yield Finding("fault", "redis", text)
         return
     yield Finding("ok", "redis", f"{address} answers")
-    yield from _durability(info)
-    yield from _memory(info)
     yield from _room(redis, settings.keys)
+    for node, (info, clock) in zip(nodes, looks, strict=True):
+        findings = [*_durability(info), *_replicas(info, settings), *_memory(info), *_clock(clock)]
+        name = f"{_name(node)}: " if len(nodes) > 1 else ""
+        yield from (structs.replace(one, text=f"{name}{one.text}") for one in findings)
+
+
+def _name(node: Redis) -> str:
+    options = node.connection_pool.connection_kwargs
+    return f"{options['host']}:{options['port']}"
+
+
+def _clock(clock: tuple[int, int]) -> Iterator[Finding]:
+    seconds, microseconds = clock
     apart = abs(time.time() - (seconds + microseconds / 1e6))
     if apart > CLOCK_TOLERANCE_SECONDS:
         text = f"Redis's clock and this machine's are {apart:.0f} s apart; run NTP on both"
@@ -101,6 +114,30 @@ def _durability(info: dict[str, Any]) -> Iterator[Finding]:
     if info.get("aof_last_write_status", "ok") != "ok":
         text = "the last write of the append-only file failed; look at Redis's disk"
         yield Finding("fault", "durability", text)
+
+
+def _replicas(info: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    kind = RedisAddress.of(settings.redis_url).kind
+    if kind == "server" or info.get("role") != "master":
+        return
+    if not int(info.get("connected_slaves", 0)):
+        text = "no replica is connected: nobody can take over from this primary"
+        yield Finding("warning", "replicas", text)
+        return
+    yield Finding("ok", "replicas", f"{info['connected_slaves']} connected")
+    # INFO has this line where min-replicas-to-write is set, and only there (Redis 7.0, Valkey 9.1).
+    if "min_slaves_good_slaves" not in info:
+        text = "a primary that is cut off would go on taking commands; set min-replicas-to-write 1"
+        yield Finding("warning", "replicas", text)
+
+
+def check_broker(settings: WorkerSettings) -> Iterator[Finding]:
+    """Whether Celery has a broker that it can use."""
+    fault = broker_fault(settings)
+    if fault:
+        yield Finding("fault", "broker", fault)
+    elif settings.celery_broker_url:
+        yield Finding("ok", "broker", f"Celery uses {masked(settings.celery_broker_url)}")
 
 
 def _memory(info: dict[str, Any]) -> Iterator[Finding]:

@@ -183,6 +183,7 @@ class Doorbell:
 
     def _heard(self, name: str) -> None:
         """New work. A planner that is at the lane looks for news itself, once it gives it up."""
+        self._lookout.note(name)
         if not self._redis.exists(self._keys.lane(*split(name)).lease):
             self.ring(name)
 

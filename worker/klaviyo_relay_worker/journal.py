@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
+from klaviyo_relay.lane_entrance import nodes_of
 from klaviyo_relay_worker.plan.batch import Exchange
 from klaviyo_relay_worker.settings import JOURNAL_IDS
 
@@ -55,8 +56,8 @@ class JournalRoom:
         """
         now = time.monotonic()
         if self._wanted and (not self._surveyed_at or now - self._surveyed_at > _SURVEY_SECONDS):
-            memory: Any = self._redis.info("memory")
-            most = int(memory.get("maxmemory", 0)) * SHARE_OF_MEMORY
-            self._bytes = int(min(self._wanted, most)) if most else self._wanted
+            memories: list[Any] = [node.info("memory") for node in nodes_of(self._redis)]
+            limits = [int(one.get("maxmemory", 0)) * SHARE_OF_MEMORY for one in memories]
+            self._bytes = int(min([self._wanted, *(most for most in limits if most)]))
             self._surveyed_at = now
         return self._bytes

@@ -8,6 +8,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.lane_entrance import REGISTER
 from klaviyo_relay_worker.breaker import Breakers, family_of
 
 _NO_KEY, _NO_END = -2, -1
@@ -47,11 +48,22 @@ class Lookout:
         self._redis = redis
         self._keys = keys
         self._breakers = Breakers(redis, keys)
+        self._known: set[str] = set()
+        self._add: Any = redis.register_script(REGISTER)
 
     def names(self) -> list[str]:
         """All lanes that ever had a command."""
-        names: Any = self._redis.smembers(self._keys.register)
-        return sorted(name.decode() for name in names)
+        stored: Any = self._redis.smembers(self._keys.register)
+        names = {name.decode() for name in stored}
+        if not self._known <= names:
+            # In a cluster the register's node may fall back while the lane's own does not.
+            self._add(keys=[self._keys.register], args=sorted(self._known - names))
+        self._known |= names
+        return sorted(self._known)
+
+    def note(self, name: str) -> None:
+        """A lane has been heard of."""
+        self._known.add(name)
 
     def look(self, name: str) -> View:
         """Look at one lane."""

@@ -15,7 +15,7 @@ from msgspec.structs import astuple, replace
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import WATERMARK
+from klaviyo_relay.lane_entrance import WATERMARK, node_of, nodes_of
 
 logger = logging.getLogger("klaviyo_relay_worker.occupancy")
 
@@ -24,7 +24,7 @@ _MEGABYTE = 1_000_000
 
 
 class Occupancy(Struct, frozen=True):
-    """Redis's memory, in bytes.
+    """Redis's memory, in bytes; in a cluster that of the fullest primary.
 
     Attributes:
         used: by everything.
@@ -37,15 +37,20 @@ class Occupancy(Struct, frozen=True):
     ours: int
 
     @property
+    def share(self) -> float:
+        """Of what may be used; 0 if there is no limit."""
+        return self.used / self.most if self.most else 0.0
+
+    @property
     def is_above_watermark(self) -> bool:
         """Whether producers have stopped shipping."""
-        return bool(self.most) and self.used > WATERMARK * self.most
+        return self.share > WATERMARK
 
     def __str__(self) -> str:
         """For people."""
-        share, foreign = self.used / self.most if self.most else 0.0, max(0, self.used - self.ours)
+        foreign = max(0, self.used - self.ours)
         return (
-            f"Redis is full: {self.used / _MEGABYTE:,.1f} MB are {share:.0%} of maxmemory,"
+            f"Redis is full: {self.used / _MEGABYTE:,.1f} MB are {self.share:.0%} of maxmemory,"
             f" {self.ours / _MEGABYTE:,.1f} MB of them klaviyo-relay's lanes and"
             f" {foreign / _MEGABYTE:,.1f} MB foreign keys and overhead"
         )
@@ -58,16 +63,23 @@ def occupancy(redis: Redis, keys: Keys) -> Occupancy:
         redis.RedisError: Redis does not answer.
     """
     names: Any = redis.smembers(keys.register)
-    pipeline = redis.pipeline(transaction=False)
-    for name in names:
-        for key in astuple(keys.lane(*split(name.decode())))[1:]:
-            pipeline.memory_usage(key)
-    ours = sum(size or 0 for size in pipeline.execute())
-    return replace(_memory(redis), ours=ours)
+    lanes = [keys.lane(*split(name.decode())) for name in names]
+    node, memory = _fullest(redis)
+    pipeline = node.pipeline(transaction=False)
+    for lane in lanes:
+        if node_of(redis, lane.stream) is node:
+            for key in astuple(lane)[1:]:
+                pipeline.memory_usage(key)
+    return replace(memory, ours=sum(size or 0 for size in pipeline.execute()))
 
 
-def _memory(redis: Redis) -> Occupancy:
-    info: Any = redis.info("memory")
+def _fullest(redis: Redis) -> tuple[Redis, Occupancy]:
+    found = [(node, _memory(node)) for node in nodes_of(redis)]
+    return max(found, key=lambda pair: pair[1].share)
+
+
+def _memory(node: Redis) -> Occupancy:
+    info: Any = node.info("memory")
     return Occupancy(int(info["used_memory"]), int(info.get("maxmemory", 0)), 0)
 
 
@@ -87,7 +99,7 @@ class OccupancyReporter:
         """
         if time.monotonic() < self._report_at:
             return
-        if _memory(self._redis).is_above_watermark:
+        if _fullest(self._redis)[1].is_above_watermark:
             self._report_at = time.monotonic() + REPORT_EVERY_SECONDS
             logger.error(
                 "%s. Producers keep their commands in the spool; deliveries go on."

@@ -6,18 +6,23 @@ from typing import Any
 
 from redis import Redis
 
+from klaviyo_relay.lane_entrance import nodes_of
 from klaviyo_relay_worker.errors import UnsuitableRedisError
 
 REDIS_LEAST, VALKEY_LEAST = (7, 0), (7, 2)
 
 
 def check_version(redis: Redis) -> None:
-    """Refuse a server that cannot run our scripts.
+    """Refuse a server, or a cluster with one, that cannot run our scripts.
 
     Raises:
         UnsuitableRedisError: Redis before 7.0 (which knows no script flags), or Valkey before 7.2.
     """
-    info: Any = redis.info("server")
+    for node in nodes_of(redis):
+        _check(node.info("server"))
+
+
+def _check(info: Any) -> None:
     name, least = "Redis", REDIS_LEAST
     version = str(info.get("redis_version", "0"))
     if "valkey_version" in info:

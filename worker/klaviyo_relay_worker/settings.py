@@ -105,6 +105,21 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         )
 
 
+def broker_fault(settings: WorkerSettings) -> str | None:
+    """Why Celery cannot use its broker, if it cannot.
+
+    kombu 5.7 has transports for a Redis server and for Sentinel, and none for a Redis Cluster.
+    """
+    if not settings.broker_url.startswith(("redis+cluster:", "rediss+cluster:")):
+        return None
+    whose = "names" if settings.celery_broker_url else "is unset, and KLAVIYO_RELAY_REDIS_URL names"
+    return (
+        f"{PREFIX}CELERY_BROKER_URL {whose} a Redis Cluster, which Celery cannot use as its broker:"
+        " set it to a single Redis, Sentinels (redis+sentinel://) or RabbitMQ (amqp://);"
+        " the lanes may stay in the cluster"
+    )
+
+
 def variable_of(account: str) -> str:
     """The environment variable that holds an account's API key."""
     return API_KEY if account == "default" else f"{API_KEY}_{account.upper()}"

@@ -194,3 +194,14 @@ class Transport(redis.Transport):
 
     Channel = Channel
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
+
+
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The mended channel, at the primary that Sentinels name."""
+
+
+class SentinelTransport(Transport):
+    """The mended transport, at the primary that Sentinels name."""
+
+    default_port: Any = redis.SentinelTransport.default_port
+    Channel = SentinelChannel

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
-from klaviyo_relay_worker.checkup import check_keys, check_redis, check_spool
+from klaviyo_relay_worker.checkup import check_broker, check_keys, check_redis, check_spool
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status, spool_report
 
@@ -106,7 +106,13 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     worker = WorkerSettings.from_env()
     redis = connect(settings.redis_url)
     levels = []
-    for finding in chain(check_spool(settings), check_redis(redis, settings), check_keys(worker)):
+    findings = chain(
+        check_spool(settings),
+        check_redis(redis, settings),
+        check_broker(worker),
+        check_keys(worker),
+    )
+    for finding in findings:
         levels.append(finding.level)
         line = f"{_MARKS[finding.level]}  {finding.subject}: {finding.text}"
         click.echo(msgspec.json.encode(finding).decode() if as_json else line)

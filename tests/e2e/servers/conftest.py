@@ -1,0 +1,268 @@
+"""Real clusters, Sentinels and servers with TLS on loopback, and sites around them.
+
+The servers are those of `find_server`: on PATH, else the wheel's. What one of them cannot do (TLS)
+is skipped with a reason. Each process is ended by its id; data lie in the test's directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from klaviyo_relay import Producer
+from klaviyo_relay_worker.embedded import find_server
+
+HOST = "127.0.0.1"
+PASSWORD = "geheim"
+SLOTS = 16_384
+# Below the ports of outgoing connections, see klaviyo_relay_worker.embedded.
+_PORTS = range(20_000, 30_000)
+
+
+def wait_until(is_so: Callable[[], Any], seconds: float = 20.0, what: Any = "") -> Any:
+    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
+    until = time.monotonic() + seconds
+    while not (found := is_so()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not so within {seconds} s {what() if callable(what) else what}")
+        time.sleep(0.02)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    while True:
+        port = _PORTS[secrets.randbelow(len(_PORTS))]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+
+
+class Node:
+    """One server process; started again, it has the same port and the same data."""
+
+    def __init__(self, directory: Path, name: str, *directives: str, mode: str = "") -> None:
+        self.port = free_port()
+        self._directory = directory / name
+        self._directory.mkdir()
+        self._log = self._directory / "server.log"
+        self._mode = [mode] if mode else []
+        self._configuration = self._directory / "server.conf"
+        lines = [f"bind {HOST}", f"dir {self._directory}", *directives]
+        if not any(line.startswith("port ") for line in directives):
+            lines.append(f"port {self.port}")
+        self._configuration.write_text("\n".join(lines) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; who needs an answer waits for it."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [find_server().path, str(self._configuration), *self._mode],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def log(self) -> str:
+        """What it has said."""
+        return self._log.read_text(errors="replace")
+
+    def client(self, **options: Any) -> Redis:
+        """A client that fails soon."""
+        given = {"password": PASSWORD, "socket_timeout": 2.0, **options}
+        return Redis(HOST, self.port, socket_connect_timeout=1.0, **given)
+
+    def ask(self, *words: Any) -> Any:
+        """The answer to one command, over a connection of its own; None if there is none."""
+        with self.client() as client, contextlib.suppress(RedisError):
+            return client.execute_command(*words)
+        return None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def pause(self) -> None:
+        """It stands still: connections are taken, nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Servers:
+    """All processes of a test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._nodes: list[Node] = []
+
+    def node(self, *directives: str, mode: str = "") -> Node:
+        """One more, started; without `mode` a server of data."""
+        data = ["save ''", "appendonly yes", f"requirepass {PASSWORD}", f"masterauth {PASSWORD}"]
+        lines = [*([] if mode else data), *directives]
+        node = Node(self._directory, f"node{len(self._nodes)}", *lines, mode=mode)
+        self._nodes.append(node)
+        node.start()
+        return node
+
+    def logs(self) -> str:
+        """What all have said."""
+        return "\n".join(f"--- {node.port}\n{node.log()}" for node in self._nodes)
+
+    def close(self) -> None:
+        """End all."""
+        for node in self._nodes:
+            node.kill()
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """See Servers."""
+    directory = tmp_path / "servers"
+    directory.mkdir()
+    started = Servers(directory)
+    yield started
+    started.close()
+
+
+class Cluster:
+    """Three primaries, each with a replica."""
+
+    PRIMARIES = 3
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self.nodes = [self._start() for _ in range(2 * self.PRIMARIES)]
+        for node in self.nodes:
+            wait_until(lambda node=node: node.ask("PING"), 10, servers.logs)
+        self._join()
+
+    @property
+    def url(self) -> str:
+        """Of all nodes."""
+        hosts = ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        return f"redis+cluster://:{PASSWORD}@{hosts}"
+
+    def primary_of(self, key: str) -> Node:
+        """Who has a key, by the word of any node that answers."""
+        slots = next(filter(None, (node.ask("CLUSTER SLOTS") for node in self.nodes)))
+        slot = next(filter(None, (node.ask("CLUSTER KEYSLOT", key) for node in self.nodes)))
+        port = next(row[2][1] for row in slots if row[0] <= slot <= row[1])
+        return next(node for node in self.nodes if node.port == port)
+
+    def is_well(self, without: Node | None = None) -> bool:
+        """Whether all nodes but one say that every slot is served."""
+        rest = [node for node in self.nodes if node is not without]
+        return all(says(node, "cluster_state", "ok") for node in rest)
+
+    def _start(self) -> Node:
+        return self._servers.node(
+            "cluster-enabled yes",
+            f"cluster-port {free_port()}",
+            "cluster-node-timeout 1000",
+            "cluster-replica-validity-factor 0",
+            "repl-diskless-sync-delay 0",
+        )
+
+    def _join(self) -> None:
+        primaries, replicas = self.nodes[: self.PRIMARIES], self.nodes[self.PRIMARIES :]
+        for number, node in enumerate(primaries):
+            first, last = (SLOTS * at // self.PRIMARIES for at in (number, number + 1))
+            node.ask("CLUSTER ADDSLOTSRANGE", first, last - 1)
+            # Epochs of their own, so that they need not agree on them first.
+            node.ask("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        bus = [node.client().config_get("cluster-port")["cluster-port"] for node in self.nodes]
+        for node, port in zip(self.nodes[1:], bus[1:], strict=True):
+            self.nodes[0].ask("CLUSTER MEET", HOST, node.port, port)
+        known = str(len(self.nodes))
+        for node in self.nodes:
+            wait_until(lambda node=node: says(node, "cluster_known_nodes", known), 15)
+        for primary, replica in zip(primaries, replicas, strict=True):
+            identity = primary.ask("CLUSTER MYID")
+            wait_until(lambda r=replica, i=identity: r.ask("CLUSTER REPLICATE", i), 10)
+        wait_until(self.is_well, 20, self._servers.logs)
+        for primary in primaries:
+            wait_until(lambda p=primary: replicas_of(p), 20, self._servers.logs)
+
+
+def says(node: Node, name: str, value: str) -> bool:
+    """Whether a node says this of its cluster."""
+    return bool((node.ask("CLUSTER INFO") or {}).get(name) == value)
+
+
+def replicas_of(node: Node) -> int:
+    """How many replicas have caught up with it."""
+    with node.client() as client:
+        found: Any = client.info("replication")
+    slaves = [one for name, one in found.items() if name.startswith("slave") and name[5:].isdigit()]
+    return sum(one["state"] == "online" for one in slaves)
+
+
+@pytest.fixture
+def cluster(servers: Servers) -> Cluster:
+    """See Cluster."""
+    return Cluster(servers)
+
+
+class Load:
+    """Tracks an event every few milliseconds, whatever Redis does."""
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.tracked = 0
+        self._producer = Producer(site.settings)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._track)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
+        self._producer.close()
+
+    def end(self) -> None:
+        """No more."""
+        self._over.set()
+        self._thread.join(10)
+
+    def _track(self) -> None:
+        while not self._over.wait(0.003):
+            person = f"p{self.tracked}@shop.io"
+            self._producer.track("Placed Order", email=person, profile={"first_name": "Ada"})
+            self.tracked += 1
+
+    def wait_for_all(self, sandbox: Any, seconds: float = 60.0) -> None:
+        """All that was tracked has arrived, once."""
+        self.end()
+        wait_until(lambda: sandbox.summary()["events"] >= self.tracked, seconds, self.site.logs)
+        self.site.wait_for_rest(seconds)
+        assert sandbox.summary()["events"] == self.tracked
+
+
+@pytest.fixture
+def load_at() -> Callable[[Any], Load]:
+    """See Load."""
+    return Load
