@@ -249,7 +249,7 @@ class Load:
         self._thread.join(10)
 
     def _track(self) -> None:
-        while not self._over.wait(0.003):
+        while not self._over.wait(0.01):
             person = f"p{self.tracked}@shop.io"
             self._producer.track("Placed Order", email=person, profile={"first_name": "Ada"})
             self.tracked += 1
@@ -266,3 +266,73 @@ class Load:
 def load_at() -> Callable[[Any], Load]:
     """See Load."""
     return Load
+
+
+class Watched:
+    """A primary with two replicas, and three Sentinels."""
+
+    NAME = "lanes"
+    SENTINELS_PASSWORD = "wache"
+
+    def __init__(self, servers: Servers, *, directives: tuple[str, ...] = ()) -> None:
+        self._servers = servers
+        durable = ("repl-diskless-sync-delay 0", "appendfsync always", *directives)
+        primary = servers.node(*durable)
+        wait_until(lambda: primary.ask("PING"), 10, servers.logs)
+        replicas = [servers.node(*durable, f"replicaof {HOST} {primary.port}") for _ in range(2)]
+        self.nodes = [primary, *replicas]
+        wait_until(lambda: replicas_of(primary) == len(replicas), 20, servers.logs)
+        self.sentinels = [self._watch(primary) for _ in range(3)]
+        wait_until(self._all_know_all, 20, servers.logs)
+
+    @property
+    def url(self) -> str:
+        """Of the Sentinels."""
+        hosts = ",".join(f"{HOST}:{one.port}" for one in self.sentinels)
+        own = f"sentinel_password={self.SENTINELS_PASSWORD}"
+        return f"redis+sentinel://:{PASSWORD}@{hosts}/{self.NAME}/0?{own}"
+
+    @property
+    def primary(self) -> Node:
+        """By the word of any Sentinel that answers."""
+        answers = (self._ask(one, "SENTINEL GET-MASTER-ADDR-BY-NAME") for one in self.sentinels)
+        port = int(next(filter(None, answers))[1])
+        return next(node for node in self.nodes if node.port == port)
+
+    def has_another_primary_than(self, node: Node) -> bool:
+        """Whether another one has taken over and takes writes."""
+        primary = self.primary
+        return primary is not node and (primary.ask("ROLE") or [b""])[0] == b"master"
+
+    def _watch(self, primary: Node) -> Node:
+        return self._servers.node(
+            f"requirepass {self.SENTINELS_PASSWORD}",
+            f"sentinel monitor {self.NAME} {HOST} {primary.port} 2",
+            f"sentinel auth-pass {self.NAME} {PASSWORD}",
+            f"sentinel sentinel-pass {self.SENTINELS_PASSWORD}",
+            f"sentinel down-after-milliseconds {self.NAME} 1000",
+            f"sentinel failover-timeout {self.NAME} 2000",
+            mode="--sentinel",
+        )
+
+    def _ask(self, sentinel: Node, *words: Any) -> Any:
+        with (
+            sentinel.client(password=self.SENTINELS_PASSWORD) as client,
+            contextlib.suppress(RedisError),
+        ):
+            return client.execute_command(*words, self.NAME)
+        return None
+
+    def _all_know_all(self) -> bool:
+        for sentinel in self.sentinels:
+            found = self._ask(sentinel, "SENTINEL MASTER") or {}
+            others = (found.get("num-slaves"), found.get("num-other-sentinels"))
+            if others != (len(self.nodes) - 1, len(self.sentinels) - 1):
+                return False
+        return True
+
+
+@pytest.fixture
+def watched(servers: Servers) -> Watched:
+    """See Watched."""
+    return Watched(servers)
