@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,10 +52,14 @@ def free_port() -> int:
 
 
 class Node:
-    """One server process; started again, it has the same port and the same data."""
+    """One server process; started again, it has the same port and the same data.
+
+    In a directive `$PORT` is its port.
+    """
 
     def __init__(self, directory: Path, name: str, *directives: str, mode: str = "") -> None:
         self.port = free_port()
+        self.options: dict[str, Any] = {"password": PASSWORD}
         self._directory = directory / name
         self._directory.mkdir()
         self._log = self._directory / "server.log"
@@ -62,8 +67,9 @@ class Node:
         self._configuration = self._directory / "server.conf"
         lines = [f"bind {HOST}", f"dir {self._directory}", *directives]
         if not any(line.startswith("port ") for line in directives):
-            lines.append(f"port {self.port}")
-        self._configuration.write_text("\n".join(lines) + "\n")
+            lines.append("port $PORT")
+        text = "\n".join(lines) + "\n"
+        self._configuration.write_text(text.replace("$PORT", str(self.port)))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -82,7 +88,7 @@ class Node:
 
     def client(self, **options: Any) -> Redis:
         """A client that fails soon."""
-        given = {"password": PASSWORD, "socket_timeout": 2.0, **options}
+        given = {"socket_timeout": 2.0, **self.options, **options}
         return Redis(HOST, self.port, socket_connect_timeout=1.0, **given)
 
     def ask(self, *words: Any) -> Any:
@@ -144,6 +150,86 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     started = Servers(directory)
     yield started
     started.close()
+
+
+class Authority:
+    """Certificates for a test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir()
+        self.ca = self._make("ca", "-x509", "-addext", "basicConstraints=critical,CA:TRUE")
+        self.key = directory / "ca.key"
+
+    def issue(self, name: str, *, host: str = HOST) -> tuple[Path, Path]:
+        """A certificate and its key."""
+        request = self._make(name)
+        extension = self._directory / f"{name}.ext"
+        extension.write_text(f"subjectAltName=IP:{host}\n")
+        certificate = self._directory / f"{name}.pem"
+        signing = ["-req", "-in", request, "-CA", self.ca, "-CAkey", self.key, "-CAcreateserial"]
+        self._openssl("x509", *signing, "-days", "2", "-extfile", extension, "-out", certificate)
+        return certificate, self._directory / f"{name}.key"
+
+    def _make(self, name: str, *more: str) -> Path:
+        made, key = self._directory / f"{name}.crt", self._directory / f"{name}.key"
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        self._openssl("req", *curve, "-keyout", key, "-out", made, "-subj", f"/CN={name}", *more)
+        return made
+
+    def _openssl(self, *words: Any) -> None:
+        program = shutil.which("openssl")
+        if program is None:
+            pytest.skip("there is no openssl here to make certificates with")
+        subprocess.run([program, *map(str, words)], check=True, capture_output=True)
+
+
+class Encrypted:
+    """Servers that speak nothing but TLS, and want a certificate of their clients."""
+
+    def __init__(self, servers: Servers, directory: Path) -> None:
+        self._servers = servers
+        self.authority = Authority(directory / "authority")
+        self.stranger = Authority(directory / "stranger")
+        certificate, key = self.authority.issue("server")
+        self._directives = [
+            "port 0",
+            "tls-port $PORT",
+            f"tls-ca-cert-file {self.authority.ca}",
+            f"tls-cert-file {certificate}",
+            f"tls-key-file {key}",
+            "tls-replication yes",
+        ]
+        self.client_certificate, self.client_key = self.authority.issue("client")
+
+    def options(self, ca: Path | None = None) -> dict[str, str]:
+        """Of a client, as they stand in a URL."""
+        return {
+            "ssl_ca_certs": str(ca or self.authority.ca),
+            "ssl_certfile": str(self.client_certificate),
+            "ssl_keyfile": str(self.client_key),
+        }
+
+    def node(self, *directives: str, mode: str = "") -> Node:
+        """One more, started and ready."""
+        node = self._servers.node(*self._directives, *directives, mode=mode)
+        node.options |= {"ssl": True, **self.options()}
+        if mode:
+            node.options["password"] = None
+        wait_until(lambda: node.ask("PING") or self._has_no_tls(node), 10, node.log)
+        if self._has_no_tls(node):
+            pytest.skip("the Redis server here was built without TLS")
+        return node
+
+    def _has_no_tls(self, node: Node) -> bool:
+        # What Valkey 9.1 and Redis 7.0 say.
+        return "Failed finding TLS support" in node.log() or "Bad directive" in node.log()
+
+
+@pytest.fixture
+def encrypted(servers: Servers, tmp_path: Path) -> Encrypted:
+    """See Encrypted."""
+    return Encrypted(servers, tmp_path)
 
 
 class Cluster:
