@@ -422,3 +422,9 @@ class Watched:
 def watched(servers: Servers) -> Watched:
     """See Watched."""
     return Watched(servers)
+
+
+@pytest.fixture
+def new_port() -> Callable[[], int]:
+    """See free_port."""
+    return free_port
