@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from klaviyo_relay.errors import BackpressureError, RelayError
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.redis_address import RedisAddress
+from klaviyo_relay.replication import Replication
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,6 +27,8 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 # Producers leave the last fifth of Redis's memory to the workers, who need some to empty a lane.
 WATERMARK = 0.8
+# A replica that is away for longer may not come back, and the sender's disk is not endless.
+UNREPLICATED_SECONDS_MOST = 3_600.0
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
 # In a cluster the register's node may be full while that of the lane is not; a full Redis refuses
@@ -157,6 +160,15 @@ class LaneEntrance:
         # Nodes above the watermark. Lanes of a cluster's other nodes go on.
         self._full: set[Redis] = set()
         self._surveyed_at = 0.0
+        self._replication = Replication()
+
+    @property
+    def replicated_until(self) -> float:
+        """What was confirmed by then, in monotonic seconds, need not be kept for a failover.
+
+        By the last survey: a replica has it, or there is none, or none has answered for an hour.
+        """
+        return max(self._replication.until, time.monotonic() - UNREPLICATED_SECONDS_MOST)
 
     def survey(self) -> Survey:
         """State of Redis, at most a second old.
@@ -169,6 +181,7 @@ class LaneEntrance:
             nodes = nodes_of(self._redis)
             infos: list[Any] = [node.info("server", "memory", "replication") for node in nodes]
             incarnation = " ".join(f"{one['run_id']}/{one['master_replid']}" for one in infos)
+            self._replication.note(now, incarnation, infos)
             if self._survey and self._survey.incarnation != incarnation:
                 self._registered.clear()
             self._full = {node for node, one in zip(nodes, infos, strict=True) if _is_full(one)}

@@ -9,6 +9,7 @@ lost second of its log) gets again what it has lost.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import sqlite3
@@ -123,16 +124,20 @@ class FileShipment:
         marks = [lane.mark for lane in self._lanes.values()]
         self.position = min(marks, default=self.position)
 
-    def tidy(self) -> None:
-        """Delete a few of the rows that have been in Redis for the re-ship window."""
+    def tidy(self, replicated_until: float = math.inf) -> None:
+        """Delete a few of the rows that have been in Redis for the re-ship window.
+
+        Args:
+            replicated_until: what was confirmed later stays, in monotonic seconds.
+        """
         for name, lane in self._lanes.items():
-            self._tidy_lane(name, lane)
+            self._tidy_lane(name, lane, min(replicated_until, time.monotonic() - RESHIP_SECONDS))
         if self.spool.last_row - self._checkpointed >= CHECKPOINT_ROWS:
             self._checkpointed = self.spool.last_row
             self.spool.checkpoint()
 
-    def _tidy_lane(self, name: str, lane: _Lane) -> None:
-        while lane.shipped and time.monotonic() - lane.shipped[0][0] > RESHIP_SECONDS:
+    def _tidy_lane(self, name: str, lane: _Lane, confirmed_by: float) -> None:
+        while lane.shipped and lane.shipped[0][0] < confirmed_by:
             last = lane.shipped[0][1]
             upto = min(last, lane.deleted + DELETE_ROWS)
             self.spool.delete(name, lane.deleted, upto)
@@ -295,7 +300,7 @@ class Shipper:
         shipped = self._own.ship_some(entrance)
         with self._progress:
             self._progress.notify_all()
-        self._own.tidy()
+        self._own.tidy(entrance.replicated_until)
         if not shipped:
             self._adopt(entrance)
         return shipped
@@ -397,11 +402,15 @@ def _is_frozen(entrance: LaneEntrance, orphan: Orphan) -> bool:
 
 
 def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
-    """Whether Redis has had every row for the re-ship window, by Redis's own clock."""
+    """Whether Redis has had every row for the re-ship window, by Redis's own clock.
+
+    And for as long as its replicas are behind.
+    """
     now = entrance.now()
+    window = max(RESHIP_SECONDS, time.monotonic() - entrance.replicated_until)
     for name, newest in orphan.spool.lanes().items():
         mark = entrance.dated_mark(name, orphan.spool.source)
-        if mark.number < newest or now - mark.at <= RESHIP_SECONDS:
+        if mark.number < newest or now - mark.at <= window:
             return False
     return True
 

@@ -120,7 +120,11 @@ class Shipment:
         return True
 
     def _tidy(self) -> bool:
-        """Delete what has been in Redis for the re-ship window; whether more of it is due."""
+        """Delete what has been in Redis, and at a replica, for the re-ship window.
+
+        Returns:
+            Whether more of it is due.
+        """
         for _ in range(DELETE_BATCHES):
             if not self._is_due():
                 return False
@@ -133,9 +137,8 @@ class Shipment:
         return self._is_due()
 
     def _is_due(self) -> bool:
-        return bool(self._confirmed) and (
-            time.monotonic() - self._confirmed[0].since > RESHIP_SECONDS
-        )
+        until = min(self._entrance.replicated_until, time.monotonic() - RESHIP_SECONDS)
+        return bool(self._confirmed) and self._confirmed[0].since < until
 
 
 def _first_bytes(rows: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
