@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from .arrangements import NewSegment
 from .errors import plain
 from .exchange import Answer, Request, answer
 from .state import Minima, State
@@ -43,6 +44,7 @@ class Control:
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._configure,
             ("POST", "consume"): self._consume,
+            ("POST", "segments"): self._create_segment,
             ("POST", "reset"): self._reset,
         }
 
@@ -104,6 +106,10 @@ class Control:
     def _consume(self, request: Request) -> Answer:
         use = msgspec.json.decode(request.body, type=_Use)
         return answer(200, {"used": self._state.use_up(use.endpoint, use.calls)})
+
+    def _create_segment(self, request: Request) -> Answer:
+        wanted = msgspec.json.decode(request.body, type=NewSegment)
+        return answer(201, self._state.arrange(wanted))
 
     def _reset(self, _: Request) -> Answer:
         self._state.reset()

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from .arrangements import NewSegment
 from .processing import list_creation, process, replay
 from .recording import Recording
 from .server import SandboxServer
@@ -148,6 +149,14 @@ class Sandbox:
         """Make a list without a request; gives its id."""
         created = process(self._state, *list_creation(name, opt_in_process))
         return str(msgspec.json.decode(created.body)["data"]["id"])
+
+    def create_segment(self, name: str, *profiles: str, is_active: bool = True) -> str:
+        """Make a segment of profiles, named by email or id; gives its id.
+
+        An unknown email makes a profile, an unknown id raises ValueError.
+        """
+        wanted = NewSegment(name=name, profiles=profiles, is_active=is_active)
+        return self._state.arrange(wanted)["id"]
 
     def set_faults(self, rules: Iterable[Mapping[str, Any]]) -> None:
         """Put these fault rules in the place of all before (see `faults.Rule`)."""

@@ -120,6 +120,22 @@ def get_profile_list_ids(call: Call) -> Answer:
     return answer(200, {"data": data, "links": pages.links(call, None)})
 
 
+def get_profile_segments(call: Call) -> Answer:
+    """GET /api/profiles/{id}/segments."""
+    with call.store.open():
+        segments = call.store.segments.of(known(call).id)
+        data = [resources.segment(call, one) for one in segments]
+    return answer(200, {"data": data, "links": pages.links(call, None)})
+
+
+def get_profile_segment_ids(call: Call) -> Answer:
+    """GET /api/profiles/{id}/relationships/segments."""
+    with call.store.open():
+        segments = call.store.segments.of(known(call).id)
+        data = [resources.reference("segment", one.id) for one in segments]
+    return answer(200, {"data": data, "links": pages.links(call, None)})
+
+
 def known(call: Call) -> Profile:
     """The profile that the path names."""
     profile = call.store.people.get(call.ids[0])
@@ -131,7 +147,7 @@ def known(call: Call) -> Profile:
 def holders(store: Store, conditions: Sequence[filters.Condition]) -> list[Profile] | None:
     """The profiles that an index finds for an identifier filter; None without such a filter."""
     for condition in conditions:
-        if condition.field == "id":
+        if condition.field in ("id", "profile_id"):
             named: Iterable[Profile | None] = map(store.people.get, condition.values)
         elif condition.field in ("email", "phone_number"):
             kind = condition.field
