@@ -12,7 +12,7 @@ cannot be meant any more, `LegacyWarning` where one member of it is left out.
 
 Sources: the signatures are those of klaviyo 3.1.7 on PyPI (and `id=`, as in 1.x, for its
 `external_id=`); the mapping follows Klaviyo's own guide from v1/v2 to the present API, as tabulated
-in docs/legacy.md.
+in docs/migrating.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an old track or identify payload is today: the mapping behind `klaviyo_relay.legacy`.
 
-The table is Klaviyo's own guide from v1/v2 to the present API; docs/legacy.md repeats it.
+The table is Klaviyo's own guide from v1/v2 to the present API; docs/migrating.md repeats it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - a fixture is an argument, and comes by name
-"""The retired SDK's calls and payloads: every row of docs/legacy.md that writes."""
+"""The retired SDK's calls and payloads: every row of docs/migrating.md that writes."""
 
 import copy
 import warnings

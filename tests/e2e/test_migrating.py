@@ -1,0 +1,189 @@
+"""docs/migrating.md, executed: a row's old call and its new one do the same to an account.
+
+The rows are read out of the document; each is run against the sandbox, through a real Redis and a
+planner, once as "before" and once as "after", each time in a fresh account.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from klaviyo_relay import InvalidCommandError
+from klaviyo_relay.legacy import LegacyWarning
+from klaviyo_relay_worker.sandbox import Sandbox
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "migrating.md"
+NONE = "—"
+
+# Every method of the retired client that writes, and every property that it knew.
+METHODS = """
+    Public.track Public.track_once Public.identify
+    Profiles.update_profile Profiles.unset_profile_properties
+    Lists.create_list Lists.update_list_name_by_id Lists.delete_list
+    Lists.add_subscribers_to_list Lists.delete_subscribers_from_list
+    Lists.add_members_to_list Lists.remove_members_from_list
+    DataPrivacy.request_profile_deletion
+""".split()  # noqa: SIM905 - in rows as they belong together
+PROPERTIES = """
+    $email email $phone_number phone_number $id id
+    $first_name $last_name $organization $title $image
+    $address1 $address2 $city $region $country $zip $latitude $longitude $timezone
+    $locale $locale_country $anonymous $exchange_id _kx
+    $consent sms_consent $consent_timestamp $source push_token $unset $append $unappend
+    $event_id $value $value_currency $currency_code $extra __track_once__
+""".split()  # noqa: SIM905 - the same
+ARGUMENTS = ["customer_properties", "properties", "timestamp", "ip_address", "is_test"]
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    line: int
+    table: str
+    before: str
+    after: str
+    meaning: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the old call cannot be meant any more."""
+        return "**refused**" in self.meaning
+
+    @property
+    def is_warned(self) -> bool:
+        """Whether something of the old call is left out."""
+        return "**warned**" in self.meaning
+
+
+def code_of(cell: str) -> str:
+    """The statements of a cell, one a line; there must be nothing but code in it."""
+    rest = re.sub(r"`[^`]+`|<br>", "", cell).strip()
+    code = "\n".join(re.findall(r"`([^`]+)`", cell)) or rest
+    assert code, "a cell without code"
+    assert rest in ("", NONE), f"more than code: {cell}"
+    return code
+
+
+def rows_of(document: str) -> list[Row]:
+    """The rows of all tables, by the heading above each."""
+    found, table, is_body = [], "", False
+    for number, line in enumerate(document.splitlines(), 1):
+        if line.startswith("## "):
+            table = line.removeprefix("## ")
+        if not line.startswith("|"):
+            is_body = False
+        elif line.startswith("|---"):
+            is_body = True
+        elif is_body:
+            before, after, meaning = line.strip("|").split("|")
+            found.append(Row(number, table, code_of(before), code_of(after), meaning.strip()))
+    return found
+
+
+TEXT = DOCUMENT.read_text()
+ROWS = rows_of(TEXT)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """One for all rows: each half of a row begins with a reset."""
+    with Sandbox(limits=False, import_delay_seconds=0.0) as started:
+        yield started
+
+
+def old_call(row: Row) -> str:
+    """What stands in the cell, or the call that it is an argument of."""
+    if row.before.startswith("{"):
+        return f"client.Public.identify(email=email, properties={row.before})"
+    if re.match(r"\w+=", row.before):
+        return f'client.Public.track("Placed Order", email=email, {row.before})'
+    return row.before
+
+
+def run_before(account: Any, row: Row) -> Any:
+    """The old call; it must say that it is old, and what it leaves out if the row says so."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        answer = account.run(old_call(row))
+    kinds = [one.category for one in caught]
+    assert DeprecationWarning in kinds
+    assert (LegacyWarning in kinds) == row.is_warned
+    assert {one.filename for one in caught} == {"<row>"}
+    return answer
+
+
+def ids(rows: list[Row]) -> list[str]:
+    return [f"line {one.line}: {one.before[:50]}" for one in rows]
+
+
+WRITES = [row for row in ROWS if row.after.startswith("klaviyo.")]
+REFUSED = [row for row in ROWS if row.after == NONE]
+
+
+@pytest.mark.parametrize("row", WRITES, ids=ids(WRITES))
+def test_a_write_does_the_same_before_and_after(account, row):
+    old = account()
+    untouched = old.effects()
+    run_before(old, row)
+    old.deliver()
+    effects = old.effects()
+
+    new = account()
+    assert new.effects() == untouched
+    new.run(row.after)
+    new.deliver()
+
+    assert new.effects() == effects
+    assert row.is_warned or effects != untouched, "the row does nothing"
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=ids(REFUSED))
+def test_what_is_refused_raises_and_stores_nothing(account, row):
+    old = account()
+    untouched = old.effects()
+
+    assert row.is_refused
+    with pytest.raises(InvalidCommandError), pytest.warns(DeprecationWarning, match="retired SDK"):
+        old.run(old_call(row))
+
+    old.deliver()
+    assert old.effects() == untouched
+
+
+# --- nothing is left out --------------------------------------------------------------------------
+
+
+def test_every_row_is_executed():
+    lines = [line for line in TEXT.splitlines() if line.startswith("|")]
+    tables = sum(line.startswith("|---") for line in lines)
+
+    assert tables == 2
+    assert len(WRITES) + len(REFUSED) == len(lines) - 2 * tables
+    assert {row.is_refused for row in WRITES} == {False}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_row(method):
+    assert any(f"client.{method}(" in row.before for row in ROWS if row.table == "Methods")
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_every_property_has_a_row(name):
+    assert any(f'"{name}"' in row.before for row in ROWS if row.table == "Properties")
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_of_track_has_a_row(name):
+    assert any(f"{name}=" in row.before for row in ROWS)
+
+
+@pytest.mark.parametrize("cells", ["| | `klaviyo.flush()` | |", "| `client` or so | `x` | |"])
+def test_a_row_without_code_or_with_prose_in_its_place_is_an_error(cells):
+    with pytest.raises(AssertionError, match="code"):
+        rows_of(f"## Methods\n\n| before | after |\n|---|---|\n{cells}")
