@@ -90,6 +90,19 @@ class Account:
         }
         return alike(known, {**people, **lists})
 
+    def add_unsubscribed(self, number: int) -> None:
+        """More people on the list, who have unsubscribed from it, a hundred a request."""
+        people = [profile(email=f"p{n}@shop.io") for n in range(number)]
+        newsletter = {"type": "list", "id": self.cast["list_id"]}
+        on_list = {"lists": {"data": [newsletter]}}
+        post(self.sandbox, "profile-bulk-import-job", people, on_list)
+        withdrawn = {"email": {"marketing": {"consent": "UNSUBSCRIBED"}}}
+        for one in people:
+            one["attributes"]["subscriptions"] = withdrawn
+        for at in range(0, number, 100):
+            kind = "profile-subscription-bulk-delete-job"
+            post(self.sandbox, kind, people[at : at + 100], {"list": {"data": newsletter}})
+
     def close(self) -> None:
         """Close the connections and end the senders."""
         self.producer.close()

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec import Struct, structs
 
-from klaviyo_relay import InvalidCommandError
+from klaviyo_relay import InvalidCommandError, RelayError
+from klaviyo_relay import errors as relay_errors
 from klaviyo_relay.legacy import LegacyWarning
-from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
+from klaviyo_relay_worker import errors
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError, RateLimitError
 from klaviyo_relay_worker.klaviyo import Aggregate, Pages
 from klaviyo_relay_worker.sandbox import Sandbox
 
@@ -99,6 +101,7 @@ def rows_of(document: str) -> list[Row]:
     return found
 
 
+old_form = pytest.mark.filterwarnings("ignore:.*retired SDK:DeprecationWarning")
 TEXT = DOCUMENT.read_text()
 ROWS = rows_of(TEXT)
 
@@ -209,6 +212,7 @@ def ids(rows: list[Row]) -> list[str]:
 
 WRITES = [row for row in ROWS if row.after.startswith("klaviyo.")]
 READS = [row for row in ROWS if re.search(r"^reader\.", row.after.splitlines()[-1])]
+ERRORS = [row for row in ROWS if row.table == "Errors"]
 REFUSED = [row for row in ROWS if row.after == NONE]
 
 
@@ -255,6 +259,83 @@ def test_what_is_refused_raises_and_stores_nothing(account, row):
     assert old.effects() == untouched
 
 
+# What the old clients raised: by status (any other was an API exception), and where no answer came.
+OLD_ERRORS = {
+    "403": "KlaviyoAuthenticationError", "429": "KlaviyoRateLimitException",
+    "500": "KlaviyoServerError", "503": "KlaviyoServerError", "no answer": "RequestException",
+    "no key": "KlaviyoConfigurationException", "nobody": "KlaviyoException",
+}  # fmt: skip
+
+
+@old_form
+@pytest.mark.parametrize("row", ERRORS, ids=ids(ERRORS))
+def test_an_old_error_has_the_name_of_today_that_the_row_says(account, row):
+    expected = getattr(errors, row.after, None) or getattr(relay_errors, row.after)
+    signs = re.findall(r"\*\*(.+?)\*\*", row.meaning)
+
+    assert signs
+    for sign in signs:
+        with pytest.raises(RelayError) as caught:
+            fail(account(), sign)
+        assert isinstance(caught.value, expected)
+        assert caught.type.__name__ == row.after or row.after == "TransportError"
+        assert OLD_ERRORS.get(sign, "KlaviyoAPIException") == row.before.splitlines()[0]
+        if sign.isdecimal():
+            assert caught.value.status == int(sign)
+    assert not isinstance(caught.value, RateLimitError) or 7 <= caught.value.retry_after < 8
+
+
+def fail(account: Any, sign: str) -> None:
+    """Make a call fail in this way."""
+    if sign == "nobody":
+        account.run("client.Public.identify(properties={})")
+    elif sign == "no key":
+        account.run("type(client)().Lists.get_lists()")
+    else:
+        told = {"status": int(sign), "retry_after": 7} if sign.isdecimal() else {"action": "reset"}
+        account.sandbox.set_faults([told])
+        account.run("client.Profiles.get_profile(profile_id)")
+
+
+# --- a page at a time -----------------------------------------------------------------------------
+
+
+@old_form
+@pytest.mark.parametrize(
+    ("method", "wanted"), [("get_all_members", 250), ("get_list_exclusions", 248)]
+)
+def test_a_marker_leads_from_page_to_page(account, method, wanted):
+    one = account()
+    one.add_unsubscribed(247)
+    read, marker, found, calls = getattr(one.cast["client"].Lists, method), None, set(), 0
+    while calls == 0 or marker is not None:
+        answer = read(one.cast["list_id"], marker=marker)
+        marker, calls = answer.get("marker"), calls + 1
+        found |= {record["email"] for record in answer["records"]}
+    assert (len(found), calls) == (wanted, 3)
+
+
+@old_form
+@pytest.mark.parametrize(("sort", "order"), [("asc", [70.0, 130.0]), ("desc", [70.0, 10.0])])
+def test_next_leads_on_under_the_same_limit(account, sort, order):
+    one = account()
+    timeline, values = one.cast["client"].Metrics.get_metrics_timeline, []
+    since = one.cast["seconds"]
+    while since is not None:
+        answer = timeline(since=since, count=1, sort=sort)
+        values += [told["event_properties"]["$value"] for told in answer["data"]]
+        since = answer["next"]
+    assert values == order
+
+
+@old_form
+def test_nobody_is_found_where_nobody_is_named(account):
+    one = account()
+    lists, list_id = one.cast["client"].Lists, one.cast["list_id"]
+    assert lists.get_members_from_list(list_id, []) == []
+    assert lists.get_subscribers_from_list(list_id, []) == []
+
+
 # --- nothing is left out --------------------------------------------------------------------------
 
 
@@ -262,8 +343,8 @@ def test_every_row_is_executed():
     lines = [line for line in TEXT.splitlines() if line.startswith("|")]
     tables = sum(line.startswith("|---") for line in lines)
 
-    assert tables == 2
-    assert len(WRITES) + len(READS) + len(REFUSED) == len(lines) - 2 * tables
+    assert tables == 3
+    assert len(WRITES) + len(READS) + len(REFUSED) + len(ERRORS) == len(lines) - 2 * tables
     assert {row.is_refused for row in WRITES + READS} == {False}
 
 
