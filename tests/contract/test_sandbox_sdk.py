@@ -45,6 +45,11 @@ def test_events_are_created_and_read(klaviyo: KlaviyoAPI, make: Any, sandbox: Sa
     assert {one["type"] for one in first.included} == {"metric", "profile"}
     event = events.get_event(first.data[0].id).data
     assert event.attributes.event_properties["$event_id"] in {"1", "2", "3", "4"}
+    assert events.get_metric_for_event(event.id).data.attributes.name == "Placed Order"
+    more = ["subscriptions"]
+    person = events.get_profile_for_event(event.id, additional_fields_profile=more).data
+    assert person.attributes.email == "ada@shop.io"
+    assert person.attributes.subscriptions.email.marketing.consent == "NEVER_SUBSCRIBED"
 
 
 def test_metrics_are_read(klaviyo: KlaviyoAPI, make: Any) -> None:
@@ -199,6 +204,27 @@ def test_consent_is_given_and_withdrawn(
     go = profiles.bulk_unsuppress_profiles(make.suppression_job("delete", "ada@shop.io")).data
     assert profiles.get_bulk_suppress_profiles_job(stop.id).data.attributes.total_count == 1
     assert profiles.get_bulk_unsuppress_profiles_job(go.id).data.attributes.total_count == 1
+
+
+def test_exclusions_are_read(klaviyo: KlaviyoAPI, ada: str, sandbox: Sandbox) -> None:
+    """Who gets no mail from a list, and why, page by page."""
+    profiles = klaviyo.Profiles
+    list_id = sandbox.create_list("News")
+    sandbox.suppress(ada, "SPAM_COMPLAINT", list_id)
+    sandbox.suppress("bob@shop.io", "HARD_BOUNCE", list_id)
+    wanted = f'equals(subscriptions.email.marketing.list_suppressions.list_id,"{list_id}")'
+    more = ["subscriptions"]
+    first = profiles.get_profiles(filter=wanted, page_size=1, additional_fields_profile=more)
+    rest = profiles.get_profiles(
+        filter=wanted, page_size=1, additional_fields_profile=more, page_cursor=cursor(first.links)
+    )
+    suppressions = [
+        (each.list_id, each.reason)
+        for one in (*first.data, *rest.data)
+        for each in one.attributes.subscriptions.email.marketing.list_suppressions
+    ]
+    assert sorted(suppressions) == [(list_id, "HARD_BOUNCE"), (list_id, "SPAM_COMPLAINT")]
+    assert rest.links.next is None
 
 
 def test_a_person_is_deleted(klaviyo: KlaviyoAPI, make: Any, ada: str, sandbox: Sandbox) -> None:

@@ -123,6 +123,8 @@ def test_who_is_deleted_is_in_no_segment(
     made = sandbox.create_segment("Buyers", people["ada"], people["bob"])
     api.post("/api/data-privacy-deletion-jobs", make.deletion(id=people["ada"]))
     assert ids(api.get(f"/api/segments/{made}/profiles")) == [people["bob"]]
+    asked = {"additional-fields[segment]": "profile_count"}
+    assert api.get(f"/api/segments/{made}", **asked)["data"]["attributes"]["profile_count"] == 1
 
 
 def test_an_unknown_email_makes_a_profile_and_an_unknown_id_nothing(sandbox: Sandbox) -> None:

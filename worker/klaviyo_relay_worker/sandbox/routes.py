@@ -52,6 +52,8 @@ OPERATIONS = (
     Operation("POST", "/api/events", limits.XL, events.create_event),
     Operation("GET", "/api/events", limits.XL, events.get_events),
     Operation("GET", "/api/events/{id}", limits.M, events.get_event),
+    Operation("GET", "/api/events/{id}/metric", limits.XL, events.get_event_metric),
+    Operation("GET", "/api/events/{id}/profile", limits.XL, events.get_event_profile),
     Operation(
         "POST",
         "/api/event-bulk-create-jobs",

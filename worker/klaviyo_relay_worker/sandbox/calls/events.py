@@ -93,15 +93,35 @@ def get_events(call: Call) -> Answer:
 
 
 def get_event(call: Call) -> Answer:
-    """GET /api/events/{id}. An id of another form is 400, as recorded, not 404."""
-    if event_number(call.ids[0]) is None:
-        raise invalid(f"'{call.ids[0]}' is not a valid event id.", "/data/id")
+    """GET /api/events/{id}."""
     with call.store.open():
-        one = call.store.ledger.event(call.ids[0])
-        if one is None:
-            raise not_found("event", call.ids[0])
+        one = _known(call)
         document = {"data": resources.event(call, one), **_included(call, [one])}
     return answer(200, document)
+
+
+def get_event_metric(call: Call) -> Answer:
+    """GET /api/events/{id}/metric."""
+    with call.store.open():
+        metric = call.store.ledger.metric(_known(call).metric_id)
+        return answer(200, {"data": resources.metric(call, metric) if metric else None})
+
+
+def get_event_profile(call: Call) -> Answer:
+    """GET /api/events/{id}/profile."""
+    with call.store.open():
+        profile = call.store.people.get(_known(call).profile_id)
+        return answer(200, {"data": resources.profile(call, profile) if profile else None})
+
+
+def _known(call: Call) -> Event:
+    """The event that the path names. An id of another form is 400, as recorded, not 404."""
+    if event_number(call.ids[0]) is None:
+        raise invalid(f"'{call.ids[0]}' is not a valid event id.", "/data/id")
+    one = call.store.ledger.event(call.ids[0])
+    if one is None:
+        raise not_found("event", call.ids[0])
+    return one
 
 
 def _batch(entry: bodies.Entry, raw_bytes: int, now: float) -> Batch:
