@@ -161,6 +161,7 @@ def people_in(sandbox: Sandbox) -> dict[str, Any]:
         said = profile(**who, subscriptions={channel: {"marketing": {"consent": consent}}})
         on_list = {"list": {"data": newsletter}}
         post(sandbox, f"profile-subscription-bulk-{kind}-job", [said], on_list)
+    sandbox.add_push_token(CAROL, "t-1")
     for offset, currency in ((-60, "USD"), (0, "USD"), (60, "EUR")):
         order(sandbox, TWO_HOURS_AGO + offset, value=70.0 + offset, value_currency=currency)
     ids = {one["email"]: one["id"] for one in sandbox.profiles()}
@@ -213,6 +214,13 @@ def send(sandbox: Sandbox, data: dict[str, Any]) -> None:
     answer = client.send(Request(endpoint=f"POST {path}", path=path, body=body))
     client.close()
     assert answer.is_accepted, answer.body
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """One for all rows: each half of a row begins with a reset."""
+    with Sandbox(limits=False, import_delay_seconds=0.0) as started:
+        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,6 @@ from klaviyo_relay.legacy import LegacyWarning
 from klaviyo_relay_worker import errors
 from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError, RateLimitError
 from klaviyo_relay_worker.klaviyo import Aggregate, Pages
-from klaviyo_relay_worker.sandbox import Sandbox
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "migrating.md"
 NONE = "—"
@@ -104,13 +102,6 @@ def rows_of(document: str) -> list[Row]:
 old_form = pytest.mark.filterwarnings("ignore:.*retired SDK:DeprecationWarning")
 TEXT = DOCUMENT.read_text()
 ROWS = rows_of(TEXT)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """One for all rows: each half of a row begins with a reset."""
-    with Sandbox(limits=False, import_delay_seconds=0.0) as started:
-        yield started
 
 
 def old_call(row: Row) -> str:
@@ -295,45 +286,6 @@ def fail(account: Any, sign: str) -> None:
         told = {"status": int(sign), "retry_after": 7} if sign.isdecimal() else {"action": "reset"}
         account.sandbox.set_faults([told])
         account.run("client.Profiles.get_profile(profile_id)")
-
-
-# --- a page at a time -----------------------------------------------------------------------------
-
-
-@old_form
-@pytest.mark.parametrize(
-    ("method", "wanted"), [("get_all_members", 250), ("get_list_exclusions", 248)]
-)
-def test_a_marker_leads_from_page_to_page(account, method, wanted):
-    one = account()
-    one.add_unsubscribed(247)
-    read, marker, found, calls = getattr(one.cast["client"].Lists, method), None, set(), 0
-    while calls == 0 or marker is not None:
-        answer = read(one.cast["list_id"], marker=marker)
-        marker, calls = answer.get("marker"), calls + 1
-        found |= {record["email"] for record in answer["records"]}
-    assert (len(found), calls) == (wanted, 3)
-
-
-@old_form
-@pytest.mark.parametrize(("sort", "order"), [("asc", [70.0, 130.0]), ("desc", [70.0, 10.0])])
-def test_next_leads_on_under_the_same_limit(account, sort, order):
-    one = account()
-    timeline, values = one.cast["client"].Metrics.get_metrics_timeline, []
-    since = one.cast["seconds"]
-    while since is not None:
-        answer = timeline(since=since, count=1, sort=sort)
-        values += [told["event_properties"]["$value"] for told in answer["data"]]
-        since = answer["next"]
-    assert values == order
-
-
-@old_form
-def test_nobody_is_found_where_nobody_is_named(account):
-    one = account()
-    lists, list_id = one.cast["client"].Lists, one.cast["list_id"]
-    assert lists.get_members_from_list(list_id, []) == []
-    assert lists.get_subscribers_from_list(list_id, []) == []
 
 
 # --- nothing is left out --------------------------------------------------------------------------
