@@ -7,12 +7,16 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
+
+from klaviyo_relay_worker.embedded import PrivateRedis
 
 SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 KEY = "pk_e2e_secret_0123456789"
@@ -38,10 +42,11 @@ class Klaviyo:
         with urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
             return answer.read()
 
-    def event(self, metric, email, **attributes):
+    def event(self, metric, email, n=0, **attributes):
         metric_ = {"data": {"type": "metric", "attributes": {"name": metric}}}
         profile = {"data": {"type": "profile", "attributes": {"email": email}}}
-        given = {"properties": {}, "metric": metric_, "profile": profile, **attributes}
+        given = {"unique_id": uuid4().hex, "properties": {"n": n}, **attributes}
+        given |= {"metric": metric_, "profile": profile}
         self.post("/api/events", "event", given)
 
     def members(self, list_id, number):
@@ -170,3 +175,83 @@ def test_on_a_terminal_no_line_is_too_wide_and_no_name_moves_the_cursor(site, sa
     header, line = shown.splitlines()
     assert line.endswith("Z"), "times are never cut"
     assert max(len(header), len(line) + line.count("長")) <= 70
+
+
+class Followed:
+    """A `get events --follow` with its two streams in files."""
+
+    def __init__(self, process, out, err, until):
+        self.process, self._until = process, until
+        self.out, self.err = out, err
+
+    def numbers(self, number):
+        """The `n` of the events shown, as soon as there are so many; no more may have come."""
+        lines = self._lines(self.out, number)
+        assert len(lines) == number
+        return [json.loads(line)["event_properties"]["n"] for line in lines]
+
+    def complaints(self, number):
+        return self._lines(self.err, number)
+
+    def _lines(self, path, number):
+        def is_there():
+            lines = path.read_text().splitlines()
+            return lines if len(lines) >= number else None
+
+        return self._until(is_there, what=path.read_text)
+
+    def interrupt(self):
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def follow(start, tmp_path, until):
+    def make(*arguments, **settings):
+        out, err = tmp_path / "followed", tmp_path / "complaints"
+        arguments = ("events", "--follow", "--json", "--interval", "1", *arguments)
+        with out.open("w") as stdout, err.open("w") as stderr:
+            process = start(*arguments, stdout=stdout, stderr=stderr, **settings)
+        return Followed(process, out, err, until)
+
+    return make
+
+
+def test_following_shows_the_newest_then_each_that_comes_once(klaviyo, follow):
+    for number in range(15):
+        klaviyo.event("Ordered", "ada@lovelace.dev", n=number)
+    followed = follow("--metric", "Ordered", "--count", "4")
+    assert len(set(followed.numbers(4))) == 4
+    klaviyo.event("Seen", "ada@lovelace.dev", n=100)
+    for number in range(200, 203):
+        klaviyo.event("Ordered", "eve@lovelace.dev", n=number)
+    assert sorted(followed.numbers(7)[4:]) == [200, 201, 202]
+    klaviyo.event("Ordered", "ada@lovelace.dev", n=300)
+    assert followed.numbers(8)[7:] == [300]
+    assert followed.interrupt() == 0
+    assert len(followed.numbers(8)) == 8
+    assert followed.err.read_text() == ""
+
+
+def test_following_outlives_klaviyo_and_redis_and_says_so_once(site_of, klaviyo, follow, until):
+    def looks():
+        return sum(klaviyo.sandbox.summary()["requests"]["GET /api/events"].values())
+
+    klaviyo.event("Ordered", "ada@lovelace.dev", n=1)
+    with PrivateRedis() as server:
+        followed = follow("--patience", "0.1", env=site_of(server.url).environment)
+        followed.numbers(1)
+        klaviyo.sandbox.set_faults([{"status": 503}])
+        assert "503" in followed.complaints(1)[0]
+        before = looks()
+        until(lambda: looks() > before)
+        klaviyo.sandbox.clear_faults()
+        klaviyo.event("Ordered", "ada@lovelace.dev", n=2)
+        assert followed.numbers(2) == [1, 2]
+        server.stop()
+        assert "Redis" in followed.complaints(2)[1]
+        server.start()
+        klaviyo.event("Ordered", "ada@lovelace.dev", n=3)
+        assert followed.numbers(3) == [1, 2, 3]
+        assert followed.interrupt() == 0
+    assert len(followed.complaints(2)) == 2

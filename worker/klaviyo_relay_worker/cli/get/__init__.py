@@ -5,7 +5,23 @@ from __future__ import annotations
 import click
 
 from klaviyo_relay_worker.cli.get.events import events
-from klaviyo_relay_worker.cli.get.groups import lists
+from klaviyo_relay_worker.cli.get.groups import (
+    exclusions,
+    lists,
+    members,
+    one_list,
+    one_segment,
+    segments,
+    subscribers,
+)
+from klaviyo_relay_worker.cli.get.metrics import aggregate, metrics
+from klaviyo_relay_worker.cli.get.profiles import (
+    lists_of,
+    profile,
+    profile_id,
+    profiles,
+    suppressed,
+)
 
 
 @click.group()
@@ -18,7 +34,20 @@ def get() -> None:
 
 
 for verb in (
+    profile,
+    profile_id,
+    profiles,
+    suppressed,
     events,
+    metrics,
+    aggregate,
     lists,
+    one_list,
+    lists_of,
+    members,
+    subscribers,
+    exclusions,
+    segments,
+    one_segment,
 ):
     get.add_command(verb)

@@ -107,6 +107,10 @@ class Desk:
             raise
         progress.end()
 
+    def show_all(self, items: Sequence[object], kind: Kind) -> None:
+        """Show a few items that are read already."""
+        self._outlet.write(self._format(kind).page(items[: self.count]))
+
     def stream(self, batches: Iterable[Sequence[Any]], kind: Kind) -> None:
         """Show batches as they come."""
         format_ = self._format(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -30,6 +30,14 @@ def profile_id_of(reader: Reader, profile_id: str | None, email: str | None) -> 
     if email is None:
         return profile_id
     return known(reader.profiles.id_of(email=email), "--email")
+
+
+def one_of(given: Mapping[str, str | None]) -> dict[str, str]:
+    """The one argument that is given; exactly one must be."""
+    found = {name: value for name, value in given.items() if value is not None}
+    if len(found) != 1:
+        raise InvalidArgumentError(" | ".join(given), f"exactly one is needed, not {len(found)}")
+    return found
 
 
 def known(profile_id: str | None, option: str) -> str:
