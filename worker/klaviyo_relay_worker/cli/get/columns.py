@@ -74,8 +74,8 @@ _INTEGRATION = Column("integration", lambda one: (one.integration or {}).get("na
 
 _PROFILE = Kind(
     table=(
-        *attributes("id email phone_number external_id first_name last_name"),
-        *_CONSENTS,
+        *attributes("id email phone_number first_name last_name"),
+        _CONSENTS[0],
         *attributes("updated"),
     ),
     csv=(

@@ -126,4 +126,4 @@ def _option(ctx: click.Context, argument: str) -> str:
 
 def _translated(ctx: click.Context, rule: str) -> str:
     """A rule with options in the place of arguments such as `list_id`."""
-    return re.sub(r"\b[a-z]+_(?:id|name)\b", lambda found: _option(ctx, found[0]), rule)
+    return re.sub(r"\b([a-z]+_(?:id|name))\b=?", lambda found: _option(ctx, found[1]), rule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -57,16 +57,20 @@ def _addresses(
     """The addresses in a file; a bad one is told by its line, not by itself: it is private."""
     if file is None:
         return None
-    found = []
-    for number, line in enumerate(file, 1):
-        try:
-            if line.strip():
-                found.append(validation.email(f"line {number}", line.strip()))
-        except InvalidCommandError as error:
-            raise click.BadParameter(str(error), param=option) from None
+    try:
+        with file:
+            found = list(_checked(file))
+    except InvalidCommandError as error:
+        raise click.BadParameter(str(error), param=option) from None
     if not found:
         raise click.BadParameter("there is no address in it", param=option)
     return found
+
+
+def _checked(file: IO[str]) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield validation.email(f"line {number}", line.strip())
 
 
 def email_options(function: Function) -> Function:
@@ -74,7 +78,7 @@ def email_options(function: Function) -> Function:
     function = click.option(
         "--emails-from",
         # A mark of the byte order, as spreadsheets write it, is no part of an address.
-        type=click.File(encoding="utf-8-sig"),
+        type=click.File(encoding="utf-8-sig", errors="surrogateescape"),
         callback=_addresses,
         metavar="FILE",
         help="only who has an address in FILE (-: standard input), one a line",
