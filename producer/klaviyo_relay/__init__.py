@@ -37,6 +37,7 @@ identify = _default.identify
 add_to_list = _default.add_to_list
 remove_from_list = _default.remove_from_list
 create_list = _default.create_list
+created_list = _default.created_list
 rename_list = _default.rename_list
 delete_list = _default.delete_list
 subscribe = _default.subscribe
@@ -59,6 +60,7 @@ __all__ = [  # noqa: RUF022 - in the order in which one meets them
     "add_to_list",
     "remove_from_list",
     "create_list",
+    "created_list",
     "rename_list",
     "delete_list",
     "subscribe",

@@ -93,6 +93,10 @@ class Keys(Struct, frozen=True):
         """Hash of list name -> list id, as learned from Klaviyo."""
         return f"{self.namespace}:lists:{account}"
 
+    def created(self, account: str, identity: str) -> str:
+        """The id of the list that the create_list command `identity` made or found."""
+        return f"{self.namespace}:created:{account}:{identity}"
+
     def quota(self, account: str, endpoint: str) -> QuotaKeys:
         """What is counted of one endpoint; an endpoint's own braces would break the hash tag."""
         tag = f"{account}:{endpoint}".replace("{", "<").replace("}", ">")

@@ -280,6 +280,32 @@ class Producer:
         command = CreateList(list_name=list_name, opt_in_process=opt_in_process)
         return self.enqueue(command, account=account)
 
+    def created_list(
+        self, command_id: str, *, account: str = DEFAULT_ACCOUNT, timeout: float = 0.0
+    ) -> str | None:
+        """The id of the list that a `create_list` made, or found under its name.
+
+        Asks Redis, so it is not for a request handler; `list_name=` needs no id. It is kept for
+        three months.
+
+        Args:
+            command_id: as `create_list` returned it.
+            account: the same as there.
+            timeout: seconds to wait for the command to be delivered.
+
+        Returns:
+            Klaviyo's id of the list; None if it is not known within the time: `klaviyo-relay
+            explain` tells why. Of several lists of this name, the first that Klaviyo names.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer.
+        """
+        from klaviyo_relay import created_lists  # with redis, which not every process needs
+
+        if diversion is not None:
+            return None
+        return created_lists.wait_for(self.settings, account, command_id, timeout)
+
     def rename_list(
         self,
         list_id: str | None = None,

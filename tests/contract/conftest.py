@@ -162,6 +162,14 @@ class Bodies:
         attributes = {"profiles": {"data": profiles}}
         return {"data": {"type": f"profile-suppression-bulk-{kind}-job", "attributes": attributes}}
 
+    @staticmethod
+    def aggregate(metric_id: str, since: str, until: str, *filters: str, **more: Any) -> Json:
+        """A query for counts of a metric."""
+        span = (f"greater-or-equal(datetime,{since})", f"less-than(datetime,{until})")
+        attributes = {"metric_id": metric_id, "measurements": ["count"], **more}
+        attributes["filter"] = [*span, *filters]
+        return {"data": {"type": "metric-aggregate", "attributes": attributes}}
+
     def deletion(self, **identifiers: str) -> Json:
         """A deletion by id, email or phone_number."""
         attributes = {"profile": {"data": self.profile(**identifiers)}}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import requests
 from jsonschema import Draft202012Validator
 
 from klaviyo_relay_worker.sandbox import Sandbox, checks
+from klaviyo_relay_worker.sandbox.consents import Reason
 from klaviyo_relay_worker.sandbox.routes import OPERATIONS, find
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,17 @@ DOCUMENT = ROOT.parent / "shared/klaviyo/openapi-subset.json"
 pytestmark = pytest.mark.skipif(
     not DOCUMENT.exists(), reason=f"Klaviyo's OpenAPI document is not at {DOCUMENT}"
 )
+
+
+LEFT_OUT = {
+    "GET /api/segments": {"burst": "75/s", "steady": "750/m"},
+    "GET /api/segments/{id}": {"burst": "75/s", "steady": "750/m"},
+    "GET /api/profiles/{id}/relationships/segments": {"burst": "3/s", "steady": "60/m"},
+}
+"""Operations that the part of the document kept here may leave out, with their limits.
+
+Their answers are seen by the SDK's strict types in test_sandbox_sdk.py instead.
+"""
 
 
 class Exchange(NamedTuple):
@@ -78,12 +90,12 @@ def exchanges(api: Any, sandbox: Sandbox, clock: Any, make: Any) -> list[Exchang
         noted.append(Exchange(endpoint, body, answer.status_code, answered))
 
     api.session.hooks["response"].append(note)
-    tour(api, make, clock)
+    tour(api, sandbox, make, clock)
     assert sandbox.summary()["events"] == 2
     return noted
 
 
-def tour(api: Any, make: Any, clock: Any) -> None:
+def tour(api: Any, sandbox: Sandbox, make: Any, clock: Any) -> None:
     """Call every operation at least once, with bodies that fill every member."""
     everything = {"additional-fields[profile]": "subscriptions,predictive_analytics"}
     full = {
@@ -115,12 +127,19 @@ def tour(api: Any, make: Any, clock: Any) -> None:
     bulk = dict(order, unique_id="2", profile=profile["data"])
     api.post("/api/event-bulk-create-jobs", make.bulk(make.entry(**bulk)))
     tour_lists(api, make, clock, ada)
+    tour_segments(api, sandbox, ada)
     tour_consent(api, make)
     event = api.get("/api/events", include="metric,profile")["data"][0]
     api.get("/api/events", **{"page[size]": 1})
     api.get(f"/api/events/{event['id']}", include="metric")
+    api.get(f"/api/events/{event['id']}/metric")
+    api.get(f"/api/events/{event['id']}/profile", **everything)
     metric = api.get("/api/metrics")["data"][0]["id"]
     api.get(f"/api/metrics/{metric}")
+    tour_aggregates(api, make, metric)
+    for reason in get_args(Reason):
+        sandbox.suppress(ada, reason)
+        sandbox.suppress(ada, reason, sandbox.create_list(reason))
     api.get("/api/profiles", **everything)
     api.get(f"/api/profiles/{ada}", **everything)
     api.get(f"/api/profiles/{ada}/lists")
@@ -130,6 +149,17 @@ def tour(api: Any, make: Any, clock: Any) -> None:
     doomed = api.post("/api/profile-import", {"data": make.profile(email="gone@shop.io")})
     assert doomed.status_code == 201
     api.post("/api/data-privacy-deletion-jobs", make.deletion(email="gone@shop.io"))
+
+
+def tour_aggregates(api: Any, make: Any, metric: str) -> None:
+    """Count the orders, with every member that has no fault in it."""
+    counts = ["count", "sum_value", "unique"]
+    more = {"interval": "hour", "by": ["URL", "$value_currency"], "timezone": "Europe/Berlin"}
+    paged = {"page_size": 500, "page_cursor": "", "return_fields": ["count"]}
+    span = ("2026-11-22T00:00:00", "2026-11-23T00:00:00")
+    body = make.aggregate(metric, *span, 'equals(URL,"")', measurements=counts, **more, **paged)
+    [row] = api.post("/api/metric-aggregates", body).json()["data"]["attributes"]["data"]
+    assert sum(row["measurements"]["count"]) == 2
 
 
 def tour_lists(api: Any, make: Any, clock: Any, ada: str) -> None:
@@ -149,6 +179,18 @@ def tour_lists(api: Any, make: Any, clock: Any, ada: str) -> None:
     api.get(f"/api/lists/{news}/profiles", **{"additional-fields[profile]": "subscriptions"})
     api.call("DELETE", members, make.members(ada))
     tour_imports(api, make, clock, news)
+
+
+def tour_segments(api: Any, sandbox: Sandbox, ada: str) -> None:
+    """Call the operations on segments."""
+    buyers = sandbox.create_segment("Buyers", ada)
+    everything = {"additional-fields[profile]": "subscriptions,predictive_analytics"}
+    assert api.get("/api/segments")["data"]
+    api.get(f"/api/segments/{buyers}", **{"additional-fields[segment]": "profile_count"})
+    assert api.get(f"/api/segments/{buyers}/profiles", **everything)["data"]
+    assert api.get(f"/api/segments/{buyers}/relationships/profiles")["data"]
+    assert api.get(f"/api/profiles/{ada}/segments")["data"]
+    assert api.get(f"/api/profiles/{ada}/relationships/segments")["data"]
 
 
 def tour_imports(api: Any, make: Any, clock: Any, news: str) -> None:
@@ -201,6 +243,8 @@ def operation_in(document: dict[str, Any], endpoint: str) -> dict[str, Any]:
     """What the document says about an endpoint; its variables are named `id` or `job_id`."""
     method, _, path = endpoint.partition(" ")
     paths = document["paths"]
+    if path not in paths and endpoint in LEFT_OUT:
+        return {"x-klaviyo-ratelimit": LEFT_OUT[endpoint]}
     found = paths.get(path) or paths[path.replace("{id}", "{job_id}")]
     described: dict[str, Any] = found[method.lower()]
     return described
@@ -243,7 +287,9 @@ def test_every_answer_conforms(document: dict[str, Any], exchanges: list[Exchang
     """Each status is declared, and its body has the required members of the declared types."""
     components = converted(document["components"])
     for one in exchanges:
-        answers = operation_in(document, one.endpoint)["responses"]
+        answers = operation_in(document, one.endpoint).get("responses")
+        if answers is None:
+            continue
         described = answers["4XX" if one.status >= 400 else str(one.status)]
         if "$ref" in described:
             described = document["components"]["responses"][described["$ref"].split("/")[-1]]

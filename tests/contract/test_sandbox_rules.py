@@ -448,6 +448,25 @@ def test_events_are_read_back_with_their_metric(api: Any, make: Any) -> None:
     assert api.call("GET", "/api/events/NOPE01").status_code == 400
 
 
+def test_an_event_leads_to_its_metric_and_its_profile(api: Any, make: Any) -> None:
+    """Of an unknown event neither is found, and an id of another form is invalid, as recorded."""
+    api.post("/api/events", make.event("bob@shop.io", name="Viewed"))
+    api.post("/api/events", make.event("ada@shop.io", name="Bought"))
+    for event in api.get("/api/events", include="metric,profile")["data"]:
+        for name in ("metric", "profile"):
+            related = event["relationships"][name]
+            found = api.session.get(related["links"]["related"]).json()["data"]
+            assert found["id"] == related["data"]["id"]
+            assert api.get(f"/api/{name}s/{found['id']}")["data"] == found
+    for name in ("metric", "profile"):
+        assert api.call("GET", f"/api/events/4zzzzzzzzzz/{name}").status_code == 404
+        refused = api.call("GET", f"/api/events/NOPE01/{name}")
+        assert refused.json()["errors"][0]["source"] == {"pointer": "/data/id"}
+    sparse = {"fields[profile]": "email"}
+    path = f"/api/events/{event['id']}/profile"
+    assert list(api.get(path, **sparse)["data"]["attributes"]) == ["email"]
+
+
 def test_events_are_filtered_and_paged(api: Any, make: Any) -> None:
     """By metric, profile and time; newest first; a cursor leads through all pages."""
     for minute in range(5):

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from klaviyo_api import KlaviyoAPI
+from openapi_client.api_arg_options import USE_DICTIONARY_FOR_RESPONSE_DATA
 from openapi_client.exceptions import ApiException
 
 from klaviyo_relay_worker.sandbox import Sandbox
@@ -44,6 +45,11 @@ def test_events_are_created_and_read(klaviyo: KlaviyoAPI, make: Any, sandbox: Sa
     assert {one["type"] for one in first.included} == {"metric", "profile"}
     event = events.get_event(first.data[0].id).data
     assert event.attributes.event_properties["$event_id"] in {"1", "2", "3", "4"}
+    assert events.get_metric_for_event(event.id).data.attributes.name == "Placed Order"
+    more = ["subscriptions"]
+    person = events.get_profile_for_event(event.id, additional_fields_profile=more).data
+    assert person.attributes.email == "ada@shop.io"
+    assert person.attributes.subscriptions.email.marketing.consent == "NEVER_SUBSCRIBED"
 
 
 def test_metrics_are_read(klaviyo: KlaviyoAPI, make: Any) -> None:
@@ -52,6 +58,34 @@ def test_metrics_are_read(klaviyo: KlaviyoAPI, make: Any) -> None:
     [metric] = klaviyo.Metrics.get_metrics().data
     assert klaviyo.Metrics.get_metric(metric.id).data.attributes.name == "Viewed"
     assert len(klaviyo.Events.get_events(filter=f'equals(metric_id,"{metric.id}")').data) == 1
+
+
+def test_events_are_counted(klaviyo: KlaviyoAPI, make: Any) -> None:
+    """By day and by a dimension, page by page."""
+    entries = [
+        make.entry(
+            time="2026-11-22T10:00:00Z",
+            unique_id=str(number),
+            properties={"URL": f"/{number:03}"},
+        )
+        for number in range(501)
+    ]
+    klaviyo.Events.bulk_create_events(make.bulk(*entries))
+    [metric] = klaviyo.Metrics.get_metrics().data
+    body = make.aggregate(metric.id, "2026-11-22T00:00:00", "2026-11-24T00:00:00", by=["URL"])
+    first = klaviyo.Metrics.query_metric_aggregates(body)
+    # The SDK's types know no link to the next page here, its dictionaries do.
+    plain = {USE_DICTIONARY_FOR_RESPONSE_DATA: True}
+    links = klaviyo.Metrics.query_metric_aggregates(body, options=plain)["links"]
+    following = parse_qs(urlsplit(links["next"]).query)["page_cursor"][0]
+    body["data"]["attributes"]["page_cursor"] = following
+    rest = klaviyo.Metrics.query_metric_aggregates(body)
+    assert len(first.data.attributes.dates) == 2
+    assert len(first.data.attributes.data) == 500
+    assert [one.dimensions for one in rest.data.attributes.data] == [["/500"]]
+    assert rest.data.attributes.data[0].measurements == {"count": [1, 0]}
+    links = klaviyo.Metrics.query_metric_aggregates(body, options=plain)["links"]
+    assert links["next"] is None
 
 
 def test_profiles_are_written_and_read(klaviyo: KlaviyoAPI, make: Any, ada: str) -> None:
@@ -121,6 +155,34 @@ def test_lists_and_members_are_managed(klaviyo: KlaviyoAPI, make: Any, ada: str)
     assert lists.delete_list(list_id) is None
 
 
+def test_segments_and_members_are_read(
+    klaviyo: KlaviyoAPI, ada: str, sandbox: Sandbox, clock: Any
+) -> None:
+    """Found by name, counted, and their members read page by page."""
+    segments = klaviyo.Segments
+    buyers = sandbox.create_segment("Buyers", ada, "bob@shop.io")
+    clock.turn(1)
+    for number in range(10):
+        sandbox.create_segment(f"Other {number}")
+    first = segments.get_segments(sort="-created")
+    rest = segments.get_segments(sort="-created", page_cursor=cursor(first.links))
+    assert (len(first.data), [one.id for one in rest.data], rest.links.next) == (10, [buyers], None)
+    assert [one.id for one in segments.get_segments(filter='any(name,["Buyers"])').data] == [buyers]
+    one = segments.get_segment(buyers, additional_fields_segment=["profile_count"]).data
+    assert (one.attributes.name, one.attributes.profile_count) == ("Buyers", 2)
+    [member] = segments.get_profiles_for_segment(
+        buyers, filter=f'any(profile_id,["{ada}"])', additional_fields_profile=["subscriptions"]
+    ).data
+    assert (member.id, member.attributes.email) == (ada, "ada@shop.io")
+    page = segments.get_profile_ids_for_segment(buyers, page_size=1)
+    last = segments.get_profile_ids_for_segment(buyers, page_size=1, page_cursor=cursor(page.links))
+    assert {page.data[0].id, last.data[0].id} > {ada}
+    assert last.links.next is None
+    profiles = klaviyo.Profiles
+    assert [each.id for each in profiles.get_segments_for_profile(ada).data] == [buyers]
+    assert [each.id for each in profiles.get_segment_ids_for_profile(ada).data] == [buyers]
+
+
 def test_consent_is_given_and_withdrawn(
     klaviyo: KlaviyoAPI, make: Any, ada: str, sandbox: Sandbox
 ) -> None:
@@ -142,6 +204,27 @@ def test_consent_is_given_and_withdrawn(
     go = profiles.bulk_unsuppress_profiles(make.suppression_job("delete", "ada@shop.io")).data
     assert profiles.get_bulk_suppress_profiles_job(stop.id).data.attributes.total_count == 1
     assert profiles.get_bulk_unsuppress_profiles_job(go.id).data.attributes.total_count == 1
+
+
+def test_exclusions_are_read(klaviyo: KlaviyoAPI, ada: str, sandbox: Sandbox) -> None:
+    """Who gets no mail from a list, and why, page by page."""
+    profiles = klaviyo.Profiles
+    list_id = sandbox.create_list("News")
+    sandbox.suppress(ada, "SPAM_COMPLAINT", list_id)
+    sandbox.suppress("bob@shop.io", "HARD_BOUNCE", list_id)
+    wanted = f'equals(subscriptions.email.marketing.list_suppressions.list_id,"{list_id}")'
+    more = ["subscriptions"]
+    first = profiles.get_profiles(filter=wanted, page_size=1, additional_fields_profile=more)
+    rest = profiles.get_profiles(
+        filter=wanted, page_size=1, additional_fields_profile=more, page_cursor=cursor(first.links)
+    )
+    suppressions = [
+        (each.list_id, each.reason)
+        for one in (*first.data, *rest.data)
+        for each in one.attributes.subscriptions.email.marketing.list_suppressions
+    ]
+    assert sorted(suppressions) == [(list_id, "HARD_BOUNCE"), (list_id, "SPAM_COMPLAINT")]
+    assert rest.links.next is None
 
 
 def test_a_person_is_deleted(klaviyo: KlaviyoAPI, make: Any, ada: str, sandbox: Sandbox) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -18,6 +19,7 @@ from klaviyo_relay import (
     DeleteList,
     DeleteProfile,
     Identify,
+    Producer,
     RemoveFromList,
     RenameList,
     Subscribe,
@@ -30,6 +32,7 @@ from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import delivery, judge, suspicion
+from klaviyo_relay_worker.explain import Explainer
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy
@@ -131,6 +134,41 @@ def test_lists_live_from_creation_to_deletion(house, sandbox):
     assert found == {"name": "Weekly", "members": 10}
     assert "p3@shop.io" not in people_of(sandbox), "only the last word on a membership is sent"
     assert house.lanes()["lists"]["dropped_by_rule"] == {"superseded": 1}
+
+
+def test_who_creates_a_list_can_learn_its_id(house, sandbox):
+    with closing(Producer(house.relay)) as producer:
+        ids = [producer.create_list("News"), producer.create_list("News")]
+        assert producer.created_list(ids[0]) is None
+        producer.flush()
+        house.work_off()
+        [known] = sandbox.summary()["lists"]
+        assert [producer.created_list(each, timeout=5) for each in ids] == [known, known]
+        assert producer.created_list("unknown") is None
+    told = Explainer(house.redis, house.relay).explain(ids[0])
+    assert told.created_list == known
+
+
+def test_a_list_made_by_an_attempt_whose_settlement_was_lost_is_the_one_that_is_told(
+    house, sandbox, monkeypatch
+):
+    with closing(Producer(house.relay)) as producer:
+        identity = producer.create_list("News")
+        producer.flush()
+        settle = Lane.settle
+        lost = iter([ConnectionError("the connection broke before the settlement")])
+
+        def settle_or_lose(*given, **more):
+            for error in lost:
+                raise error
+            return settle(*given, **more)
+
+        monkeypatch.setattr(Lane, "settle", settle_or_lose)
+        with pytest.raises(ConnectionError):
+            house.turn()
+        house.work_off()
+        [known] = sandbox.summary()["lists"]
+        assert producer.created_list(identity) == known
 
 
 def test_a_list_name_may_be_used_before_another_lane_creates_it(house, sandbox, monkeypatch):

@@ -21,10 +21,15 @@ logger = logging.getLogger("klaviyo_relay_worker.accounts")
 
 COMPLAIN_EVERY_SECONDS = 60.0
 UNAUTHENTICATED = 401
+# Klaviyo takes 150 creations a day, so three months are a few thousand short keys at most.
+CREATED_SECONDS = 90 * 86_400
 
 # A full Redis refuses a plain HSET.
 _SET = """#!lua flags=allow-oom
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+_KEEP = """#!lua flags=allow-oom
+return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
 
 
@@ -43,6 +48,7 @@ class Accounts:
         self._guard = threading.Lock()
         self._complained_at: dict[str, float] = {}
         self._set: Any = redis.register_script(_SET)
+        self._keep: Any = redis.register_script(_KEEP)
         self.quota = Quota(redis, keys)
         self.breakers = Breakers(redis, keys)
 
@@ -90,6 +96,12 @@ class Accounts:
                 self._redis.hdel(self._keys.lists(account), name)
             else:
                 self._set(keys=[self._keys.lists(account)], args=[name, identity])
+
+    def keep_created(self, account: str, created: Mapping[str, str]) -> None:
+        """Keep the ids of lists for those who asked to create them."""
+        for identity, list_id in created.items():
+            key = self._keys.created(account, identity)
+            self._keep(keys=[key], args=[list_id, CREATED_SECONDS])
 
     def _complain(self, about: str, what: str) -> None:
         """Loudly, but not more than once a minute."""

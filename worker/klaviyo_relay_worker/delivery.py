@@ -378,6 +378,8 @@ class Delivery:
         if batch.endpoint == limits.GET_IMPORT_JOBS:
             self._settle_look_for_strays(returned)
             return
+        # Before the command leaves its lane: whoever waits for the id must find it.
+        self._accounts.keep_created(self._lane.account, ledger.created)
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
         if returned.snooze is None or returned.snooze.is_certain:
             self._lane.forget_imports(ledger.imports)

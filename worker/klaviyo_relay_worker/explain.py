@@ -123,6 +123,7 @@ class Explainer:
             found.journal += records
             found.lanes[name] = self._first_at(keys.journal)
         found.journal.sort(key=lambda record: record.at)
+        found.created_list = self._created_list(found)
 
     def _places(self, keys: LaneKeys, identity: str) -> list[Place]:
         """In the order in which a command goes through them."""
@@ -132,6 +133,13 @@ class Explainer:
             if not isinstance(place, Letter):
                 place.state = self._state(keys.name)
         return found
+
+    def _created_list(self, found: Explanation) -> str:
+        for account in {split(name)[0] for name in found.lanes}:
+            identity: Any = self._redis.get(self._settings.keys.created(account, found.id))
+            if identity is not None:
+                return str(identity, "ascii")
+        return ""
 
     # --- this machine
 

@@ -125,6 +125,7 @@ class Explanation(Struct):
         spool_files: how many files of this machine were looked at.
         lanes: those that were looked at, each with the time from which on its journal tells.
         redis: "" or why Redis was not asked.
+        created_list: the id of the list that it made or found, if it was a create_list.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Explanation(Struct):
     spool_files: int = 0
     lanes: dict[str, datetime | None] = field(default_factory=dict)
     redis: str = ""
+    created_list: str = ""
 
     @property
     def is_known(self) -> bool:

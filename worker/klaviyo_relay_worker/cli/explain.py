@@ -67,6 +67,8 @@ def _lines(found: Explanation, settings: Settings) -> Iterator[str]:
             yield bytes(place.payload).decode()
     if found.journal and not found.places:
         yield "now  nowhere: it is settled" if _is_settled(found) else "now  nowhere; see `status`"
+    if found.created_list:
+        yield f"the list is {found.created_list}"
     if not found.is_known:
         yield f"not found in {found.spool_files} spool files in {settings.spool_directory}"
         yield from _unknown_lanes(found)

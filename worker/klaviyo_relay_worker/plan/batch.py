@@ -107,6 +107,7 @@ class Ledger(Struct):
     Attributes:
         outcomes: entry's key -> outcome.
         lists: list name -> id, or None where Klaviyo has no such list any more.
+        created: id of a create_list command -> id of its list.
         singly: keys of commands that must go out one by one next time.
         has_repeats: Klaviyo refuses requests because it has some of their events already.
         imports: names of the notes about import jobs that were asked for (see `Lane.note_import`).
@@ -116,6 +117,7 @@ class Ledger(Struct):
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     lists: dict[str, str | None] = field(default_factory=dict)
+    created: dict[str, str] = field(default_factory=dict)
     singly: set[str] = field(default_factory=set)
     has_repeats: bool = False
     imports: list[str] = field(default_factory=list)

@@ -266,6 +266,7 @@ def _create(entry: Entry, _situation: Situation, ledger: Ledger) -> Conversation
         return
     if len(ids) == 1:
         ledger.lists[command.list_name] = str(ids[0])
+    ledger.created[entry.envelope.id] = str(ids[0])
     ledger.settle((entry,), Delivered())
 
 

@@ -40,6 +40,7 @@ class Job(msgspec.Struct, kw_only=True):
     work: Callable[[Job], None]
     """Does it all; called once, when it is due."""
     list_ids: tuple[str, ...] = ()
+    segment_ids: tuple[str, ...] = ()
     done: bool = False
     skipped: int = 0
     faults: list[RowFault] = []
@@ -81,6 +82,7 @@ class Jobs:
         now: float,
         delay: float,
         list_ids: tuple[str, ...] = (),
+        segment_ids: tuple[str, ...] = (),
     ) -> Job:
         """Queue `work`, to be done `delay` seconds from `now`."""
         job = Job(
@@ -91,6 +93,7 @@ class Jobs:
             total=total,
             work=work,
             list_ids=list_ids,
+            segment_ids=segment_ids,
         )
         self._by_id[job.id] = job
         self._waiting.append(job)

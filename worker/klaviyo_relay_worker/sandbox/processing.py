@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .exchange import Answer, Call, Request
-from .recording import Line, Processed, Reset, Turned, lines
+from .novelties import with_novelties
+from .recording import Arranged, Line, Processed, Reset, Turned, lines
 from .routes import Route, find
 
 if TYPE_CHECKING:
@@ -19,8 +20,14 @@ _REVISION = "2026-07-15"
 
 def process(state: State, request: Request, route: Route, revision: str) -> Answer:
     """Run the operation; may refuse. What changes the account is recorded before it returns."""
+    answer = _run(state, request, route, revision)
+    return with_novelties(answer) if state.settings.unknown_fields else answer
+
+
+def _run(state: State, request: Request, route: Route, revision: str) -> Answer:
     call = Call(request, state.store, state.settings, route.ids, revision)
-    if state.recording is None or request.method == "GET":
+    only_reads = request.method == "GET" or route.operation.only_reads
+    if state.recording is None or only_reads:
         return route.operation.run(call)
     # Under the store's lock, so that the record has the order in which things happened.
     with state.store.changed, state.clock.held() as now:
@@ -53,6 +60,9 @@ def replay_line(state: State, line: Line) -> None:
             state.turn(line.settings)
         case Reset():
             state.reset()
+        case Arranged():
+            with state.clock.held(line.at), state.store.open() as now:
+                line.what.arrange(state.store, now)
         case Processed():
             request = Request(line.method, line.path, line.query, {}, line.body.encode())
             with state.store.changed, state.clock.held(line.at):

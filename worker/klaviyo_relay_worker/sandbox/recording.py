@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from .arrangements import Arranging
 from .settings import Settings
 
 
@@ -39,7 +40,14 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True, tag="reset"):
     at: float
 
 
-Line = Processed | Turned | Reset
+class Arranged(msgspec.Struct, frozen=True, kw_only=True, tag="arranged"):
+    """What a test arranged, with the instant (epoch seconds) at which it did."""
+
+    at: float
+    what: Arranging
+
+
+Line = Processed | Turned | Reset | Arranged
 _decode = msgspec.json.Decoder(Line).decode
 _encode = msgspec.json.Encoder().encode
 

@@ -5,6 +5,7 @@ Called with the store open, since it reads what others change.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from .jobs import EXPIRY_SECONDS, Job, RowFault
 from .ledger import Event, Metric
 from .lists import MailingList
 from .people import Profile
+from .segments import Segment
 from .times import iso, iso_or_none
 
 Resource = dict[str, Any]
@@ -110,6 +112,25 @@ def metric(call: Call, one: Metric) -> Resource:
     return _resource(call, "metric", path, attributes=attributes, related=related)
 
 
+def metric_aggregate(
+    call: Call,
+    identifier: str,
+    starts: Iterable[int],
+    rows: Iterable[tuple[Sequence[str], Resource]],
+) -> Resource:
+    """Counts by interval: where each one begins, and rows of dimensions and measurements."""
+    attributes = {
+        "dates": [iso(start) for start in starts],
+        "data": [{"dimensions": of, "measurements": counts} for of, counts in rows],
+    }
+    return {
+        "type": "metric-aggregate",
+        "id": identifier,
+        "attributes": _sparse(call, "metric-aggregate", attributes),
+        "links": {"self": f"{call.request.origin}/api/metric-aggregates/"},
+    }
+
+
 def mailing_list(call: Call, one: MailingList) -> Resource:
     """A list, with its size if that is asked for."""
     attributes: Resource = {
@@ -123,6 +144,22 @@ def mailing_list(call: Call, one: MailingList) -> Resource:
     path = f"/api/lists/{one.id}"
     related = _related(call, path, "profiles", "tags", "flow-triggers")
     return _resource(call, "list", path, attributes=attributes, related=related)
+
+
+def segment(call: Call, one: Segment) -> Resource:
+    """A segment. It has no definition, since a test has said who belongs to it."""
+    attributes: Resource = {
+        "name": one.name,
+        "definition": None,
+        "created": iso(one.created),
+        "updated": iso(one.updated),
+        "is_active": one.is_active,
+        "is_processing": False,
+        "is_starred": False,
+    }
+    path = f"/api/segments/{one.id}"
+    related = _related(call, path, "profiles", "tags", "flow-triggers")
+    return _resource(call, "segment", path, attributes=attributes, related=related)
 
 
 def import_job(call: Call, one: Job, now: float) -> Resource:
@@ -158,7 +195,7 @@ def suppression_job(call: Call, one: Job, now: float) -> Resource:
     path = f"/api/{one.kind}s/{one.id}"
     related = {
         "lists": {"data": [reference("list", list_id) for list_id in one.list_ids]},
-        "segments": {"data": []},
+        "segments": {"data": [reference("segment", each) for each in one.segment_ids]},
     }
     return _resource(call, one.kind, path, attributes=attributes, related=related)
 

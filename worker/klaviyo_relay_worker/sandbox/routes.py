@@ -9,7 +9,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import limits
-from .calls import consents, events, imports, lists, privacy, profiles, suppressions
+from .calls import (
+    aggregates,
+    consents,
+    events,
+    imports,
+    lists,
+    metrics,
+    privacy,
+    profiles,
+    segments,
+    suppressions,
+)
 from .errors import Fault, Refusal
 from .exchange import Answer, Call
 from .limits import Tier
@@ -28,6 +39,8 @@ class Operation(NamedTuple):
     run: Callable[[Call], Answer]
     items: tuple[str, ...] = ()
     """The members of the body that lead to its list of items, if it has one."""
+    only_reads: bool = False
+    """Whether it changes nothing although its method says so."""
 
     @property
     def endpoint(self) -> str:
@@ -39,6 +52,8 @@ OPERATIONS = (
     Operation("POST", "/api/events", limits.XL, events.create_event),
     Operation("GET", "/api/events", limits.XL, events.get_events),
     Operation("GET", "/api/events/{id}", limits.M, events.get_event),
+    Operation("GET", "/api/events/{id}/metric", limits.XL, events.get_event_metric),
+    Operation("GET", "/api/events/{id}/profile", limits.XL, events.get_event_profile),
     Operation(
         "POST",
         "/api/event-bulk-create-jobs",
@@ -46,8 +61,11 @@ OPERATIONS = (
         events.bulk_create_events,
         events.ENTRIES,
     ),
-    Operation("GET", "/api/metrics", limits.M, events.get_metrics),
-    Operation("GET", "/api/metrics/{id}", limits.M, events.get_metric),
+    Operation("GET", "/api/metrics", limits.M, metrics.get_metrics),
+    Operation("GET", "/api/metrics/{id}", limits.M, metrics.get_metric),
+    Operation(
+        "POST", "/api/metric-aggregates", limits.S, aggregates.query_aggregates, only_reads=True
+    ),
     Operation("POST", "/api/profile-import", limits.L, profiles.import_profile),
     Operation("POST", "/api/profiles", limits.L, profiles.create_profile),
     Operation("GET", "/api/profiles", limits.L, profiles.get_profiles),
@@ -56,6 +74,13 @@ OPERATIONS = (
     Operation("GET", "/api/profiles/{id}/lists", limits.S, profiles.get_profile_lists),
     Operation(
         "GET", "/api/profiles/{id}/relationships/lists", limits.S, profiles.get_profile_list_ids
+    ),
+    Operation("GET", "/api/profiles/{id}/segments", limits.S, profiles.get_profile_segments),
+    Operation(
+        "GET",
+        "/api/profiles/{id}/relationships/segments",
+        limits.S,
+        profiles.get_profile_segment_ids,
     ),
     Operation("POST", JOBS, limits.M, imports.bulk_import_profiles, imports.ROWS),
     Operation("GET", JOBS, limits.M, imports.get_jobs),
@@ -84,6 +109,12 @@ OPERATIONS = (
         limits.M,
         lists.remove_members,
         lists.MEMBERS,
+    ),
+    Operation("GET", "/api/segments", limits.L, segments.get_segments),
+    Operation("GET", "/api/segments/{id}", limits.L, segments.get_segment),
+    Operation("GET", "/api/segments/{id}/profiles", limits.L, segments.get_members),
+    Operation(
+        "GET", "/api/segments/{id}/relationships/profiles", limits.L, segments.get_member_ids
     ),
     Operation(
         "POST",

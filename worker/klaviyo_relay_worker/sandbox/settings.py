@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     """Rows of import jobs whose JSON contains this fail, with an import error. Empty: none."""
     clock_offset_seconds: float = 0.0
     """The account's clock goes ahead of the machine's (or behind) by this."""
+    unknown_fields: bool = False
+    """Answers carry members that nobody knows, and one attribute of another type than known."""
 
     def __post_init__(self) -> None:
         """Refuse times that cannot be waited."""

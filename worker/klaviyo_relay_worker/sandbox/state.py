@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import consents
+from .arrangements import Arranging
 from .faults import FaultSwitch, Rule, rules_from
 from .ids import event_id
 from .journal import Entry, Journal
 from .ledger import Event
 from .limits import RateLimits
 from .people import Profile
-from .recording import Recording, Reset, Turned
+from .recording import Arranged, Recording, Reset, Turned
 from .routes import ENDPOINTS, OPERATIONS
 from .settings import Settings, changed
 from .store import Store
@@ -82,6 +83,15 @@ class State:
                 raise ValueError(f"there is no endpoint {rule.endpoint!r}")
         self.faults.set(rules)
         return rules
+
+    def arrange(self, what: Arranging) -> dict[str, str]:
+        """Do what no request could; raises ValueError where somebody is unknown."""
+        with self.store.changed, self.clock.held(), self.store.open() as now:
+            made = what.arrange(self.store, now)
+            if self.recording is not None:
+                self.recording.note(Arranged(at=now, what=what))
+            self.store.changed.notify_all()
+        return made
 
     def reset(self) -> None:
         """Forget data, faults, counts and the log; keep the settings."""

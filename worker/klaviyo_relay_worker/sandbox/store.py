@@ -14,6 +14,7 @@ from .jobs import Jobs
 from .ledger import Ledger, NewEvent
 from .lists import Lists
 from .people import NO_PATCH, Patch, People, Profile, Who, apply
+from .segments import Segments
 from .times import Clock
 
 
@@ -28,7 +29,7 @@ class Tally(msgspec.Struct):
 
 
 class Store:
-    """Profiles, events, lists, jobs and the tally.
+    """Profiles, events, lists, segments, jobs and the tally.
 
     Take `open()` for everything else. Nobody sleeps or writes to a socket inside.
     """
@@ -48,6 +49,7 @@ class Store:
             self.people = People(ids)
             self.ledger = Ledger(ids)
             self.lists = Lists(ids)
+            self.segments = Segments(ids)
             self.jobs = Jobs(ids)
             self.jobs.are_held = self._holds_jobs
             self.tally = Tally()
@@ -66,6 +68,16 @@ class Store:
             yield now
 
     # The rest is called with the store open.
+
+    def named(self, wanted: str, now: float) -> Profile:
+        """The profile with this id or email; an unknown email makes one.
+
+        Raises ValueError for an unknown id.
+        """
+        known = self.people.get(wanted) or self.people.holder("email", wanted.lower())
+        if known is None and "@" not in wanted:
+            raise ValueError(f"there is no profile {wanted!r}")
+        return known or self.people.create(Who(email=wanted.lower()), now)
 
     def identify(self, who: Who, patch: Patch, now: float) -> Profile | None:
         """The profile an event belongs to, changed by what the event says about it.
@@ -122,6 +134,7 @@ class Store:
         """Forget a profile with all that hangs on it."""
         self.ledger.forget(profile.id)
         self.lists.forget(profile.id)
+        self.segments.forget(profile.id)
         self.people.delete(profile)
         self.tally.deletions += 1
 
@@ -136,6 +149,9 @@ class Store:
             return
         self.ledger.move(nameless.id, profile.id)
         self.lists.move(nameless.id, profile.id)
+        self.segments.move(nameless.id, profile.id)
         profile.properties = {**nameless.properties, **profile.properties}
         profile.attributes = {**nameless.attributes, **profile.attributes}
+        for token in nameless.push_tokens:
+            self.people.give_token(profile, token)
         self.people.delete(nameless)

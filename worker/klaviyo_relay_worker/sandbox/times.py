@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 Clock = Callable[[], float]
 """Gives the present instant in epoch seconds; tests pass one that they turn by hand."""
@@ -52,11 +52,11 @@ def iso_or_none(instant: float | None) -> str | None:
     return None if instant is None else iso(instant)
 
 
-def instant(text: str) -> float | None:
+def instant(text: str, zone: tzinfo = UTC) -> float | None:
     """Epoch seconds of an extended ISO 8601 text; None when it is something else.
 
     `fromisoformat` alone also reads digit runs such as 20261122, which nobody means as a
-    time; the dashes tell those apart. A text without an offset counts as UTC.
+    time; the dashes tell those apart. A text without an offset is in `zone`.
     """
     if text[4:5] != "-" or text[7:8] != "-":
         return None
@@ -65,8 +65,17 @@ def instant(text: str) -> float | None:
     except ValueError:
         return None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+        moment = moment.replace(tzinfo=zone)
     try:
         return moment.timestamp()
     except OverflowError:  # year 1 or 9999 with an offset
         return None
+
+
+def years_after(instant: float, years: int) -> float:
+    """The same day so many years later, or earlier; 29 February may become 28 February."""
+    day = datetime.fromtimestamp(instant, UTC)
+    try:
+        return day.replace(year=day.year + years).timestamp()
+    except ValueError:
+        return day.replace(year=day.year + years, day=28).timestamp()

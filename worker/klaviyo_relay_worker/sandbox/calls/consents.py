@@ -34,6 +34,7 @@ class Subscription(NamedTuple):
 
     who: Who
     channels: Mapping[str, float | None]
+    push_tokens: tuple[str, ...] = ()
 
 
 def subscribe(call: Call) -> Answer:
@@ -85,7 +86,8 @@ def _checked_subscriber(
         channels[name] = (
             None if tracking else _consented_at(consented, now, place, historical=historical)
         )
-    return Subscription(who, channels)
+    push = given.subscriptions.push
+    return Subscription(who, channels, tuple(one.token for one in (push and push.tokens) or ()))
 
 
 def _checked_unsubscriber(one: consent_bodies.Unsubscriber, _: msgspec.Raw) -> Subscription:
@@ -188,6 +190,8 @@ def _give(
     record = profile.permission()
     for channel, consented in one.channels.items():
         record.subscribe(channel, now if consented is None else consented, source)
+    for token in one.push_tokens:
+        store.people.give_token(profile, token)
     profile.updated = now
     if joined is not None:
         joined.add(profile.id, now)

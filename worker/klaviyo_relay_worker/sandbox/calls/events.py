@@ -1,4 +1,4 @@
-"""Operations on events and metrics."""
+"""Operations on events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, with
 from klaviyo_relay_worker.sandbox.errors import Beneath, Fault, Refusal, invalid, not_found
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.ids import event_id, event_number
-from klaviyo_relay_worker.sandbox.ledger import Event, Metric, NewEvent
+from klaviyo_relay_worker.sandbox.ledger import Event, NewEvent
 from klaviyo_relay_worker.sandbox.people import Patch, Who
 from klaviyo_relay_worker.sandbox.store import Store
 
@@ -32,10 +32,6 @@ _EVENT_FILTERS: filters.Allowed = {
     "profile_id": filters.ONE,
     "datetime": filters.RANGE,
     "timestamp": filters.RANGE,
-}
-_METRIC_FILTERS: filters.Allowed = {
-    "integration.name": filters.ONE,
-    "integration.category": filters.ONE,
 }
 
 
@@ -97,34 +93,35 @@ def get_events(call: Call) -> Answer:
 
 
 def get_event(call: Call) -> Answer:
-    """GET /api/events/{id}. An id of another form is 400, as recorded, not 404."""
-    if event_number(call.ids[0]) is None:
-        raise invalid(f"'{call.ids[0]}' is not a valid event id.", "/data/id")
+    """GET /api/events/{id}."""
     with call.store.open():
-        one = call.store.ledger.event(call.ids[0])
-        if one is None:
-            raise not_found("event", call.ids[0])
+        one = _known(call)
         document = {"data": resources.event(call, one), **_included(call, [one])}
     return answer(200, document)
 
 
-def get_metrics(call: Call) -> Answer:
-    """GET /api/metrics: there is no filter by name, and the page size is fixed."""
-    conditions = filters.parse(call.parameter("filter"), _METRIC_FILTERS)
+def get_event_metric(call: Call) -> Answer:
+    """GET /api/events/{id}/metric."""
     with call.store.open():
-        found = filters.keep(call.store.ledger.metrics(), conditions, _read_metric)
-        shown = pages.page(call, found, pages.METRICS, _METRIC_ORDERS, "created")
-        data = [resources.metric(call, one) for one in shown.items]
-    return answer(200, {"data": data, "links": shown.links})
+        metric = call.store.ledger.metric(_known(call).metric_id)
+        return answer(200, {"data": resources.metric(call, metric) if metric else None})
 
 
-def get_metric(call: Call) -> Answer:
-    """GET /api/metrics/{id}."""
+def get_event_profile(call: Call) -> Answer:
+    """GET /api/events/{id}/profile."""
     with call.store.open():
-        one = call.store.ledger.metric(call.ids[0])
-        if one is None:
-            raise not_found("metric", call.ids[0])
-        return answer(200, {"data": resources.metric(call, one)})
+        profile = call.store.people.get(_known(call).profile_id)
+        return answer(200, {"data": resources.profile(call, profile) if profile else None})
+
+
+def _known(call: Call) -> Event:
+    """The event that the path names. An id of another form is 400, as recorded, not 404."""
+    if event_number(call.ids[0]) is None:
+        raise invalid(f"'{call.ids[0]}' is not a valid event id.", "/data/id")
+    one = call.store.ledger.event(call.ids[0])
+    if one is None:
+        raise not_found("event", call.ids[0])
+    return one
 
 
 def _batch(entry: bodies.Entry, raw_bytes: int, now: float) -> Batch:
@@ -209,14 +206,8 @@ def _read_event(one: Event, field: str) -> str | int:
     return one.profile_id if field == "profile_id" else one.time
 
 
-def _read_metric(_: Metric, field: str) -> str | None:
-    """All are made by the API; the category filter finds nothing, as recorded."""
-    return "API" if field == "integration.name" else None
-
-
 def _by_time(one: Event) -> pages.Position:
     return one.time, event_id(one.number)
 
 
 _EVENT_ORDERS: dict[str, pages.Reader] = {"datetime": _by_time, "timestamp": _by_time}
-_METRIC_ORDERS: dict[str, pages.Reader] = {"created": lambda one: (one.created, one.id)}

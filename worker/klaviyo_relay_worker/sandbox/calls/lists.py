@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
@@ -11,9 +9,8 @@ from klaviyo_relay_worker.sandbox.decoding import decode, decode_body, whole, wi
 from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid, not_found
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.lists import MailingList
-from klaviyo_relay_worker.sandbox.people import Profile
 
-from .profiles import holders, read_profile
+from . import members
 
 MEMBERS = ("data",)
 
@@ -27,19 +24,6 @@ _LIST_FILTERS: filters.Allowed = {
     "created": filters.AFTER,
     "updated": filters.AFTER,
 }
-_MEMBER_FILTERS: filters.Allowed = {
-    "email": filters.LISTED,
-    "phone_number": filters.LISTED,
-    "push_token": filters.LISTED,
-    "joined_group_at": filters.RANGE,
-}
-
-
-class Member(NamedTuple):
-    """A profile and the instant it joined the list."""
-
-    profile: Profile
-    joined: float
 
 
 def create_list(call: Call) -> Answer:
@@ -115,39 +99,13 @@ def remove_members(call: Call) -> Answer:
 def get_members(call: Call) -> Answer:
     """GET /api/lists/{id}/profiles."""
     with call.store.open():
-        shown = _shown(call)
-        data = [resources.profile(call, one.profile, one.joined) for one in shown.items]
-    return answer(200, {"data": data, "links": shown.links})
+        return members.profiles(call, _known(call).members, members.LIST_FILTERS)
 
 
 def get_member_ids(call: Call) -> Answer:
     """GET /api/lists/{id}/relationships/profiles."""
     with call.store.open():
-        shown = _shown(call)
-        data = [resources.reference("profile", one.profile.id) for one in shown.items]
-    return answer(200, {"data": data, "links": shown.links})
-
-
-def _shown(call: Call) -> pages.Page:
-    conditions = filters.parse(call.parameter("filter"), _MEMBER_FILTERS)
-    found = filters.keep(_candidates(call, conditions), conditions, _read_member)
-    return pages.page(call, found, pages.PROFILES, _MEMBER_ORDERS, "joined_group_at")
-
-
-def _candidates(call: Call, conditions: list[filters.Condition]) -> list[Member]:
-    members = _known(call).members
-    people = call.store.people
-    named = holders(call.store, conditions)
-    if named is not None:
-        return [Member(one, members[one.id]) for one in named if one.id in members]
-    pairs = ((people.get(profile_id), joined) for profile_id, joined in members.items())
-    return [Member(profile, joined) for profile, joined in pairs if profile]
-
-
-def _read_member(one: Member, field: str) -> object:
-    if field == "joined_group_at":
-        return one.joined
-    return None if field == "push_token" else read_profile(one.profile, field)
+        return members.references(call, _known(call).members, members.LIST_FILTERS)
 
 
 def _member_ids(call: Call) -> list[str]:
@@ -183,7 +141,4 @@ _LIST_ORDERS: dict[str, pages.Reader] = {
     "name": lambda one: (one.name, one.id),
     "created": lambda one: (one.created, one.id),
     "updated": lambda one: (one.updated, one.id),
-}
-_MEMBER_ORDERS: dict[str, pages.Reader] = {
-    "joined_group_at": lambda one: (one.joined, one.profile.id)
 }

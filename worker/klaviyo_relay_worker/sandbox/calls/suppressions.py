@@ -8,10 +8,11 @@ from functools import partial
 import msgspec
 
 from klaviyo_relay_worker.sandbox import bodies, checks, resources
-from klaviyo_relay_worker.sandbox.consents import Consent
+from klaviyo_relay_worker.sandbox.consents import Consent, Reason
 from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
 from klaviyo_relay_worker.sandbox.errors import invalid, not_found
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
+from klaviyo_relay_worker.sandbox.groups import Group
 from klaviyo_relay_worker.sandbox.jobs import Job
 from klaviyo_relay_worker.sandbox.people import Profile, Who
 from klaviyo_relay_worker.sandbox.store import Store
@@ -19,12 +20,13 @@ from klaviyo_relay_worker.sandbox.store import Store
 SUPPRESS, UNSUPPRESS = "profile-suppression-bulk-create-job", "profile-suppression-bulk-delete-job"
 PROFILES = ("data", "attributes", "profiles", "data")
 _PROFILES_POINTER = "/" + "/".join(PROFILES)
-_REASON = "USER_SUPPRESSED"
+_REASON: Reason = "USER_SUPPRESSED"
 
 _suppress = whole(bodies.SuppressJob)
 _unsuppress = whole(bodies.UnsuppressJob)
 _profile = msgspec.json.Decoder(bodies.SuppressedProfile)
 
+_Named = bodies.Data[bodies.Reference] | None
 Change = Callable[[Store, list[str], Job], None]
 
 
@@ -64,14 +66,18 @@ def _queue(
         raise invalid("Give exactly one of profiles, a list or a segment.", "/data")
     emails = _emails(attributes.profiles) if attributes.profiles else None
     with call.store.open() as now:
-        list_id = listed.data.id if listed else None
         if emails is None:
-            emails = _emails_of_list(call.store, list_id)
+            emails = _emails_in(call.store, listed, segment)
         delay = call.settings.import_delay_seconds
-        lists = (list_id,) if list_id else ()
         work = partial(change, call.store, emails)
         job = call.store.jobs.create(
-            kind, total=len(emails), work=work, now=now, delay=delay, list_ids=lists
+            kind,
+            total=len(emails),
+            work=work,
+            now=now,
+            delay=delay,
+            list_ids=(listed.data.id,) if listed else (),
+            segment_ids=(segment.data.id,) if segment else (),
         )
         document = {"data": resources.suppression_job(call, job, now)}
     return answer(202, document, job.total)
@@ -86,9 +92,10 @@ def _checked(one: bodies.SuppressedProfile, _: msgspec.Raw) -> str:
     return checks.checked_email(one.attributes.email, "/attributes/email")
 
 
-def _emails_of_list(store: Store, list_id: str | None) -> list[str]:
-    """The members' emails; segments are not modelled, so none is known."""
-    one = store.lists.get(list_id) if list_id else None
+def _emails_in(store: Store, listed: _Named, segment: _Named) -> list[str]:
+    """The emails of those who are on the list, or in the segment."""
+    one: Group | None = store.lists.get(listed.data.id) if listed else None
+    one = store.segments.get(segment.data.id) if segment else one
     if one is None:
         raise invalid("The list or segment does not exist.", "/data/relationships")
     members = (store.people.get(profile_id) for profile_id in one.members)
@@ -99,7 +106,7 @@ def _add(store: Store, emails: list[str], job: Job) -> None:
     for email in emails:
         record = _record(store, email, job.due)
         job.skipped += _REASON in record.suppressions
-        record.suppressions.setdefault(_REASON, job.due)
+        record.suppress(_REASON, None, job.due)
 
 
 def _lift(store: Store, emails: list[str], job: Job) -> None:
