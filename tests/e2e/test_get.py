@@ -19,7 +19,6 @@ from uuid import uuid4
 import pytest
 
 from klaviyo_relay_worker.embedded import PrivateRedis
-from klaviyo_relay_worker.sandbox import Sandbox
 
 SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 KEY = "pk_e2e_secret_0123456789"
@@ -408,11 +407,11 @@ def test_a_bad_line_of_a_file_is_told_by_its_number_alone(site, tmp_path):
     assert "secret" not in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(Sandbox, "create_segment"), reason="the sandbox has no segments")
 def test_segments_and_numbers(site, sandbox, klaviyo):
     for number in (1, 2, 3):
         email = f"p{number}@shop.io"
-        klaviyo.event("Ordered", email, time=f"2026-02-0{number}T10:00:00Z", value=number)
+        at, currency = f"2026-02-0{number}T10:00:00Z", ("EUR", "USD", "EUR")[number - 1]
+        klaviyo.event("Ordered", email, time=at, value=number, value_currency=currency)
     identity = site.run("get", "profile-id", "--email", "p1@shop.io").stdout.strip()
     segment = sandbox.create_segment("Buyers", identity)
     assert [one["id"] for one in documents(site.run("get", "segments", "--json"))] == [segment]
@@ -420,21 +419,29 @@ def test_segments_and_numbers(site, sandbox, klaviyo):
         shown = documents(site.run("get", "members", *which, "--json"))
         assert [one["email"] for one in shown] == ["p1@shop.io"]
     assert re.search("profile_count +1", site.run("get", "segment", segment, "--with-count").stdout)
-    run = (
-        "get",
-        "aggregate",
-        "--metric",
-        "Ordered",
-        "--start",
-        "2026-02-01",
-        "--end",
-        "2026-02-03",
-    )
+    of = ("get", "aggregate", "--metric", "Ordered")
+    run = (*of, "--start", "2026-02-01", "--end", "2026-02-03")
     done = site.run(*run, "--measurement", "count", "--measurement", "sum_value", "--csv")
-    records = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [(one["date"], one["count"], one["sum_value"]) for one in records] == [
-        ("2026-02-01T00:00:00Z", "1.0", "1.0"),
-        ("2026-02-02T00:00:00Z", "1.0", "2.0"),
+    header, *records = csv.reader(io.StringIO(done.stdout))
+    assert header == ["date", "count", "sum_value"]
+    assert [(date, float(count), float(value)) for date, count, value in records] == [
+        ("2026-02-01T00:00:00Z", 1, 1),
+        ("2026-02-02T00:00:00Z", 1, 2),
     ]
     [document] = documents(site.run(*run, "--json"))
     assert document["rows"][0]["measurements"] == {"count": [1.0, 1.0]}
+    grouped = site.run(*run, "--by", "$value_currency", "--where", "$value_currency=EUR")
+    assert grouped.stdout.splitlines()[0].split() == ["DATE", "$VALUE_CURRENCY", "COUNT"]
+    assert " EUR " in grouped.stdout
+    assert " USD " not in grouped.stdout
+
+
+def test_what_klaviyo_adds_one_day_is_shown_as_it_came(site, sandbox, klaviyo):
+    klaviyo.event("Ordered", "ada@lovelace.dev", n=7)
+    sandbox.configure(unknown_fields=True)
+    for verb in ("events", "profiles", "metrics"):
+        [document] = documents(site.run("get", verb, "--json"))
+        assert document["more"]
+        [record] = csv.DictReader(io.StringIO(site.run("get", verb, "--csv").stdout))
+        assert json.loads(record["more"]) == document["more"]
+        assert len(site.run("get", verb).stdout.splitlines()) == 2
