@@ -247,13 +247,11 @@ def test_a_file_of_nothing_is_there_and_empty(tmp_path):
 
 def test_progress_says_rows_and_their_speed_and_leaves_no_trace(capsys):
     ticks = iter([0.0, 2.0, 4.0])
-    progress = Progress(is_shown=True, clock=lambda: next(ticks))
-    progress.add(1_000)
-    progress.add(1_000)
-    progress.end()
+    with Progress(is_shown=True, clock=lambda: next(ticks)) as progress:
+        progress.add(1_000)
+        progress.add(1_000)
     # What erases the line is taken out here, where no terminal is.
     assert capsys.readouterr().err == "\r1,000 rows, 500/s\r2,000 rows, 500/s\r"
-    silent = Progress(is_shown=False)
-    silent.add(1)
-    silent.end()
+    with Progress(is_shown=False) as silent:
+        silent.add(1)
     assert capsys.readouterr().err == ""

@@ -91,21 +91,14 @@ class Desk:
             can_go_on: whether the verb takes the read's cursor.
         """
         progress = Progress(is_shown=is_watched(writes_file=self._wishes.output is not None))
-        format_, cursor = self._format(kind), self.cursor
         try:
-            for page in pages.pages():
-                items = page[: self._left(progress.rows)]
-                self._outlet.write(format_.page(items))
-                cursor = pages.cursor
-                progress.add(len(items))
-                if self._left(progress.rows) == 0:
-                    break
-        except (KlaviyoError, RedisUnavailableError, KeyboardInterrupt):
-            progress.end()
-            if can_go_on and cursor is not None:
-                self._say_how_to_go_on(cursor, progress.rows)
+            with progress:
+                self._lay_out(pages, self._format(kind), progress)
+        except (KlaviyoError, RedisUnavailableError, KeyboardInterrupt, OSError) as error:
+            is_left = isinstance(error, BrokenPipeError)
+            if can_go_on and self.cursor is not None and not is_left:
+                self._say_how_to_go_on(self.cursor, progress.rows)
             raise
-        progress.end()
 
     def show_all(self, items: Sequence[object], kind: Kind) -> None:
         """Show a few items that are read already."""
@@ -134,6 +127,16 @@ class Desk:
     def write(self, line: str) -> None:
         """Write a line as it is."""
         self._outlet.write(f"{line}\n")
+
+    def _lay_out(self, pages: Pages[Any], format_: Format, progress: Progress) -> None:
+        for page in pages.pages():
+            items = page[: self._left(progress.rows)]
+            self._outlet.write(format_.page(items))
+            # Only now: an earlier cursor would repeat this page, a later one leave it out.
+            self.cursor = pages.cursor
+            progress.add(len(items))
+            if self._left(progress.rows) == 0:
+                break
 
     def _left(self, shown: int) -> int | None:
         return None if self.count is None else self.count - shown

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from io import FileIO
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import Protocol, Self
 
 
 class Outlet(Protocol):
@@ -54,7 +55,7 @@ class PartFile:
     def __init__(self, path: Path, *, goes_on: bool) -> None:
         self._path = path
         self._goes_on = goes_on
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._whole = 0
 
     @property
@@ -82,18 +83,20 @@ class PartFile:
     def write(self, text: str) -> None:
         """Write a page."""
         file = self._opened()
-        file.write(_encoded(text))
-        file.flush()
+        left = memoryview(_encoded(text))
+        while left:
+            left = left[file.write(left) :]
         self._whole = file.tell()
 
-    def _opened(self) -> IO[bytes]:
+    def _opened(self) -> FileIO:
         if self._file is None:
             mode = os.O_APPEND if self._goes_on else os.O_TRUNC
             flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | mode
             descriptor = os.open(self.part, flags, 0o600)
             # The mode above is for a new file only.
             os.fchmod(descriptor, 0o600)
-            self._file = os.fdopen(descriptor, "ab" if self._goes_on else "wb")
+            # Unbuffered, so that nothing is left to be written when the disk is full.
+            self._file = os.fdopen(descriptor, "ab" if self._goes_on else "wb", buffering=0)
             self._whole = self._file.tell()
         return self._file
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Self
 
 import click
 
@@ -12,7 +13,7 @@ _ERASE = "\r\x1b[K"
 
 
 class Progress:
-    """Says how many rows there are so far, and how fast they come.
+    """Says how many rows there are so far, and how fast they come; a context.
 
     Args:
         is_shown: whether to say anything.
@@ -33,7 +34,11 @@ class Progress:
             told = f"{self.rows:,} rows, {self.rows / seconds:,.0f}/s"
             click.echo(_ERASE + told, nl=False, err=True)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         """Leave the line to others."""
         if self._is_shown:
             click.echo(_ERASE, nl=False, err=True)

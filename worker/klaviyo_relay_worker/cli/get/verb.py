@@ -106,9 +106,11 @@ def _in_options(ctx: click.Context) -> Iterator[None]:
         argument, colon, said = str(error).partition(":")
         text = _option(ctx, argument) + colon + said
         raise NotFoundError(text, error.status, error.failures) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.filename is None:
-            raise
+            raise click.ClickException(f"writing fails: {error.strerror}") from None
         raise click.UsageError(f"--output: {error.strerror}: {error.filename}", ctx) from None
 
 
