@@ -234,7 +234,8 @@ def test_following_outlives_klaviyo_and_redis_and_says_so_once(site_of, klaviyo,
 
     klaviyo.event("Ordered", "ada@lovelace.dev", n=1)
     with PrivateRedis() as server:
-        followed = follow("--patience", "0.1", env=site_of(server.url).environment)
+        given = ("--email", "ada@lovelace.dev", "--patience", "0.1")
+        followed = follow(*given, env=site_of(server.url).environment)
         followed.numbers(1)
         klaviyo.sandbox.set_faults([{"status": 503}])
         assert "503" in followed.complaints(1)[0]
@@ -250,6 +251,8 @@ def test_following_outlives_klaviyo_and_redis_and_says_so_once(site_of, klaviyo,
         assert followed.numbers(3) == [1, 2, 3]
         assert followed.interrupt() == 0
     assert len(followed.complaints(2)) == 2
+    asked = klaviyo.sandbox.summary()["requests"]
+    assert asked["GET /api/profiles"] == {"200": 1}, "whose address it is does not change"
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
 
 from klaviyo_relay.errors import RelayError
 from klaviyo_relay_worker.cli.get.columns import EVENTS
@@ -22,27 +22,38 @@ if TYPE_CHECKING:
 _FOLLOWED_FROM = 10
 
 
-class Timeline(Struct, frozen=True):
+class Timeline:
     """Whose events.
 
-    Attributes:
+    Args:
+        desk: to read at.
         profile_id, email: of which profile.
         metric_id, metric: of which metric.
     """
 
-    profile_id: str | None
-    email: str | None
-    metric_id: str | None
-    metric: str | None
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        profile_id: str | None,
+        email: str | None,
+        metric_id: str | None,
+        metric: str | None,
+    ) -> None:
+        self._desk = desk
+        self._profile = (profile_id, email)
+        self._metric_id, self._metric = metric_id, metric
 
-    def read(self, desk: Desk, **more: Any) -> Pages[Event]:
+    def read(self, **more: Any) -> Pages[Event]:
         """Its events; `more` goes to `Events.all`."""
-        return desk.reader.events.all(
-            profile_id=profile_id_of(desk.reader, self.profile_id, self.email),
-            metric_id=self.metric_id,
-            metric=self.metric,
-            **more,
+        return self._desk.reader.events.all(
+            profile_id=self._profile_id, metric_id=self._metric_id, metric=self._metric, **more
         )
+
+    @cached_property
+    def _profile_id(self) -> str | None:
+        """Asked for once, however often the events are read."""
+        return profile_id_of(self._desk.reader, *self._profile)
 
 
 @click.command(cls=LongListing)
@@ -90,14 +101,14 @@ def events(
       klaviyo-relay get events --email ada@lovelace.dev --count 20
       klaviyo-relay get events --metric "Placed Order" --follow
     """
-    of = Timeline(**timeline)
+    of = Timeline(desk, **timeline)
     given = {"since": since, "until": until, "sort": sort}
     if follow:
         _refuse({**given, "cursor": desk.cursor})
         _follow(desk, of, interval, window)
         return
     more = {"since": since, "until": until, "sort": sort or "desc"}
-    desk.show(of.read(desk, **more, count=desk.count, cursor=desk.cursor), EVENTS)
+    desk.show(of.read(**more, count=desk.count, cursor=desk.cursor), EVENTS)
 
 
 def _refuse(given: dict[str, str | None]) -> None:
@@ -113,7 +124,7 @@ def _follow(desk: Desk, of: Timeline, interval: float, window: float) -> None:
         # So that an outage is told soon; the next look waits on.
         desk.patience = interval
     follower = Follower(
-        lambda *, since, sort: of.read(desk, since=since, sort=sort),
+        of.read,
         window=timedelta(seconds=window),
         interval=interval,
         tell=_tell,
