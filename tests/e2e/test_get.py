@@ -119,6 +119,20 @@ def documents(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def test_without_standard_output_there_are_files(site, sandbox, tmp_path):
+    sandbox.create_list("Newsletter")
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash", str(SCRIPT), "get", "lists"]
+    run = {"env": site.environment, "stderr": subprocess.PIPE, "text": True, "timeout": 60}
+    done = subprocess.run(closed, check=False, **run)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: writing fails: standard output is closed\n",
+    )
+    done = subprocess.run([*closed, "--output", str(tmp_path / "lists")], check=False, **run)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Newsletter" in (tmp_path / "lists").read_text()
+
+
 def test_lists_come_as_a_table_as_json_and_as_csv(site, sandbox):
     ids = [sandbox.create_list(f"List {number}") for number in range(12)]
     table = site.run("get", "lists")

@@ -16,7 +16,7 @@ from klaviyo_relay.errors import RedisUnavailableError
 from klaviyo_relay_worker.cli.get.columns import Columns, Kind
 from klaviyo_relay_worker.cli.get.formats import Csv, Details, Format, Ndjson, Table
 from klaviyo_relay_worker.cli.get.outlet import Outlet, PartFile, StandardOutput
-from klaviyo_relay_worker.cli.get.progress import Progress, is_watched
+from klaviyo_relay_worker.cli.get.progress import Progress, is_terminal, is_watched
 from klaviyo_relay_worker.errors import KlaviyoError
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ class Desk:
         self.count, self.cursor = wishes.count, wishes.cursor
         self.patience = wishes.patience
         self._wishes = wishes
-        self._outlet: Outlet = StandardOutput()
+        self._outlet: Outlet
         self._owes_header = True
-        if wishes.output is not None:
+        if wishes.output is None:
+            self._outlet = StandardOutput()
+        else:
             part = PartFile(wishes.output, goes_on=wishes.cursor is not None)
             self._outlet, self._owes_header = part, not part.has_begun
-        self._is_for_eyes = wishes.output is None and sys.stdout.isatty()
+        self._is_for_eyes = wishes.output is None and is_terminal(sys.stdout)
 
     @cached_property
     def reader(self) -> Reader:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EBADF
 from io import FileIO
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TextIO
 
 
 class Outlet(Protocol):
@@ -26,7 +27,10 @@ class StandardOutput:
     """What a pipe or a terminal reads."""
 
     def __init__(self) -> None:
-        self._stream = sys.stdout.buffer
+        stream: TextIO | None = sys.stdout
+        if stream is None:
+            raise OSError(EBADF, "standard output is closed")
+        self._stream = stream.buffer
 
     def __enter__(self) -> Self:
         """Itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Self, TextIO
 
 import click
 
@@ -46,4 +46,9 @@ class Progress:
 
 def is_watched(*, writes_file: bool) -> bool:
     """Whether a person sees standard error, and the rows do not run through the same screen."""
-    return sys.stderr.isatty() and (writes_file or not sys.stdout.isatty())
+    return is_terminal(sys.stderr) and (writes_file or not is_terminal(sys.stdout))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads this; a stream that was closed before the start is None."""
+    return stream is not None and stream.isatty()
