@@ -110,6 +110,10 @@ class Account:
         self._planner._executor.shutdown()
         for client in self._planner.accounts._clients.values():
             client.close()
+        # The heartbeat of a lease may be at it for a moment longer.
+        pool, until = self._redis.connection_pool, time.monotonic() + 5
+        while pool._in_use_connections and time.monotonic() < until:
+            time.sleep(0.001)
         self._redis.close()
 
     @property
