@@ -49,9 +49,9 @@ def test_a_time_that_no_clock_shows_is_refused():
 
 
 def test_since_limits_upwards_or_downwards_by_the_sort():
-    assert Start(AT, None).span("asc") == {"since": MOMENT}
-    assert Start(AT, None).span("desc") == {"until": MOMENT + timedelta(seconds=1)}
-    assert Start(None, "c").span("desc") == {}
+    assert Start(AT, None).span("asc") == (MOMENT, None)
+    assert Start(AT, None).span("desc") == (None, MOMENT + timedelta(seconds=1))
+    assert Start(None, "c").span("desc") == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@
     for one in client.Lists.get_lists():
         print(one["list_id"], one["list_name"])
 
-Reads ask Klaviyo at once, through a `Reader`; answers have the old shapes, also under `.data`, as 3.x
-had them. Each call site gets a `DeprecationWarning` that names the new form. A read raises what a
-`Reader` raises; docs/migrating.md has the old errors' names of today.
+Reads ask Klaviyo at once, through a `Reader`; answers have the old shapes, also under `.data`, as
+3.x had them. Each call site gets a `DeprecationWarning` that names the new form. A read raises what
+a `Reader` raises; docs/migrating.md has the old errors' names of today.
 """
 
 from __future__ import annotations
@@ -75,9 +75,11 @@ class _Reading(writes.Group):
         self, method: str, *, since: Since, count: int, sort: Sort, **which: str
     ) -> OldDict:
         reader, start = self._reader(method), start_of(since)
+        first, last = start.span(sort)
         pages = reader.events.all(
             **which,
-            **start.span(sort),
+            since=first,
+            until=last,
             sort=sort,
             count=min(count, _EVENTS_MOST),
             cursor=start.cursor,
@@ -215,7 +217,7 @@ class Metrics(_Reading):
             metric_id=metric_id,
             start=start,
             end=end,
-            measurements=[measured],  # type: ignore[list-item] - checked there
+            measurements=[measured],
             interval=unit or "day",
             by=[by] if by else (),
             where=condition_of(where),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.klaviyo.aggregates import Measurement
 
 Since = float | str | None
 """Unix seconds, also as text, or `next` of the answer before."""
@@ -17,7 +18,12 @@ Since = float | str | None
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECONDS = re.compile(r"\d{1,11}(\.\d+)?")
 _NEXT = re.compile(r"(?:(\d{1,11})-)?([^-].*)")
-_MEASUREMENTS = {"count": "count", "unique": "unique", "value": "sum_value", "sum": "sum_value"}
+_MEASUREMENTS: dict[str, Measurement] = {
+    "count": "count",
+    "unique": "unique",
+    "value": "sum_value",
+    "sum": "sum_value",
+}
 _VALUE = "$value"
 _A_MONTH = timedelta(days=30)
 
@@ -33,13 +39,13 @@ class Start(NamedTuple):
     seconds: int | None
     cursor: str | None
 
-    def span(self, sort: str) -> dict[str, datetime]:
-        """The limit that it is: downwards what was until then, upwards what was since then."""
+    def span(self, sort: str) -> tuple[datetime | None, datetime | None]:
+        """From when, and until before when: downwards until then, upwards since then."""
         if self.seconds is None:
-            return {}
+            return None, None
         if sort == "asc":
-            return {"since": _of_seconds("since", self.seconds)}
-        return {"until": _of_seconds("since", self.seconds + 1)}
+            return _of_seconds("since", self.seconds), None
+        return None, _of_seconds("since", self.seconds + 1)
 
     def following(self, cursor: str | None) -> str | None:
         """What the answer has as `next`: a page goes on under the same limit."""
@@ -84,7 +90,7 @@ def days_of(start: Any, end: Any) -> tuple[Any, Any]:
     return day_of("start_date", start), day_of("end_date", end)
 
 
-def measurement_of(given: str | Iterable[str] | None) -> str:
+def measurement_of(given: str | Iterable[str] | None) -> Measurement:
     """count, unique or sum_value; `["sum", property]`, also as JSON, for the value alone."""
     found = _from_json("measurement", given)
     name, *of = [found] if isinstance(found, str) else list(found or ("count",))

@@ -1,4 +1,4 @@
-"""Accounts at Klaviyo with people in them, and the two ways to them: the old client, and today's."""
+"""Accounts at Klaviyo with people in them, and two ways to them: the old client, and today's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The retired SDK's reads beyond what the rows of docs/migrating.md show: pages, reasons, nobody."""
+"""The retired SDK's reads beyond the rows of docs/migrating.md: pages, reasons, nobody."""
 
 from __future__ import annotations
 
