@@ -80,4 +80,3 @@ def test_a_client_without_a_reader_reads_with_the_settings_of_its_account(accoun
     reader = client.Lists._asking.reader
     assert client.Metrics._asking.reader is reader
     reader.close()
-    reader._access._limiter._redis.close()
