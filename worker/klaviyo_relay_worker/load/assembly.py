@@ -5,7 +5,7 @@ An empty cell, of text or of a database, is absent: it neither sets nor clears a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -32,6 +32,7 @@ class _Table:
 
     def __init__(self, roles: Roles, columns: Sequence[str], *, is_text: bool) -> None:
         self._width = len(columns)
+        self._is_text = is_text
         self._constants = roles.constants
         self._slots: tuple[_Slot, ...] = tuple(
             (at, field, None if is_text and convert is cells.text else convert)
@@ -62,20 +63,14 @@ class _Table:
             if cell is not None and cell != "":
                 arguments[field] = cell if convert is None else convert(field, cell)
         if self._names:
-            self._add_properties(arguments, row)
+            named = zip(self._names, self._pick(row), strict=True)
+            found = _present_text(named) if self._is_text else _present(named)
+            for name, convert in self._typed:
+                if name in found:
+                    found[name] = convert(f"properties.{name}", found[name])
+            if found:
+                _merge(arguments, found)
         return arguments
-
-    def _add_properties(self, arguments: Arguments, row: Sequence[Any]) -> None:
-        found = {
-            name: cell
-            for name, cell in zip(self._names, self._pick(row), strict=True)
-            if cell is not None and cell != ""
-        }
-        for name, convert in self._typed:
-            if name in found:
-                found[name] = convert(f"properties.{name}", found[name])
-        if found:
-            _merge(arguments, found)
 
 
 class _Objects:
@@ -105,6 +100,14 @@ class _Objects:
         if found:
             _merge(arguments, found)
         return arguments
+
+
+def _present(named: Iterable[tuple[str, Any]]) -> Arguments:
+    return {name: cell for name, cell in named if cell is not None and cell != ""}
+
+
+def _present_text(named: Iterable[tuple[str, Any]]) -> Arguments:
+    return {name: cell for name, cell in named if cell}
 
 
 def _properties(roles: Roles, columns: Sequence[str]) -> list[int]:

@@ -18,8 +18,8 @@ from klaviyo_relay.errors import InvalidCommandError
 
 Convert = Callable[[str, Any], Any]
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_FRACTION = re.compile(r"[.eE]")
 _UNIX = re.compile(r"[0-9]{1,12}(\.[0-9]+)?", re.ASCII)
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _BOOLEANS = {
@@ -41,7 +41,8 @@ def number(field: str, value: Any) -> Any:
         return value
     if not _NUMBER.fullmatch(value):
         raise InvalidCommandError(field, "must be a number such as 23.99, with nothing around it")
-    return int(value) if _WHOLE.fullmatch(value) else float(value)
+    is_whole = not _FRACTION.search(value)
+    return int(value) if is_whole else float(value)
 
 
 def boolean(field: str, value: Any) -> Any:
@@ -73,7 +74,10 @@ def moments(zone: tzinfo | None) -> Convert:
     """Reads ISO 8601 and Unix seconds; a time without a zone is one of `zone`, or refused."""
 
     def moment(field: str, value: Any) -> Any:
-        found = _moment_of(field, value)
+        try:
+            found = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            found = _moment_of(field, value)
         if type(found) is not datetime or found.tzinfo is not None:
             return found
         if zone is None:
@@ -87,14 +91,11 @@ def moments(zone: tzinfo | None) -> Convert:
 
 def _moment_of(field: str, value: Any) -> Any:
     if type(value) is str:
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            if not _UNIX.fullmatch(value):
-                raise InvalidCommandError(
-                    field, "must be ISO 8601, such as 2026-01-31T12:00:00Z, or Unix seconds"
-                ) from None
-        return _from_unix(field, float(value))
+        if _UNIX.fullmatch(value):
+            return _from_unix(field, float(value))
+        raise InvalidCommandError(
+            field, "must be ISO 8601, such as 2026-01-31T12:00:00Z, or Unix seconds"
+        )
     if type(value) is date:
         return datetime.combine(value, time())
     if type(value) in (int, float):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import fields
 
-from klaviyo_relay.commands import VERBS, Command, Track
+from klaviyo_relay.commands import KINDS, Command, Track
 from klaviyo_relay.envelope import Envelope, encode, lane_of
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.producer import commands_of
@@ -22,11 +22,13 @@ from klaviyo_relay_worker.load.assembly import Arguments, Assemble
 from klaviyo_relay_worker.load.rejects import Refusal
 from klaviyo_relay_worker.load.rows import Broken, Row
 
-CommandsOf = Callable[[Any, int], Sequence[Command]]
 # Row -> the id of its commands.
 IdOf = Callable[[Any, int], str]
 # Where in a UUID the digit stands that says 8, 9, a or b: free for us to tell two commands apart.
 _VARIANT = 19
+
+
+Lanes = dict[str, list[tuple[int, bytes]]]
 
 
 class Made(NamedTuple):
@@ -38,56 +40,9 @@ class Made(NamedTuple):
         commands: how many there are.
     """
 
-    lanes: dict[str, list[tuple[int, bytes]]]
+    lanes: Lanes
     refusals: list[Refusal]
     commands: int
-
-
-def mapped(kind: type[Command], assemble: Assemble, unique_id_of: IdOf | None) -> CommandsOf:
-    """Makes one command a row, as the mapping says."""
-
-    def make(row: Any, _number: int) -> tuple[Command]:
-        return (kind(**_complete(kind, assemble(row))),)
-
-    def make_event(row: Any, number: int) -> tuple[Command]:
-        arguments = assemble(row)
-        if "unique_id" not in arguments and unique_id_of is not None:
-            arguments["unique_id"] = unique_id_of(row, number)
-        return (kind(**_complete(kind, arguments)),)
-
-    return make_event if kind is Track else make
-
-
-def _complete(kind: type[Command], arguments: Arguments) -> Arguments:
-    for name in _REQUIRED[kind]:
-        if name not in arguments:
-            raise InvalidCommandError(name, "is required, and the cell is empty")
-    return arguments
-
-
-_REQUIRED: dict[type[Command], tuple[str, ...]] = {
-    kind: tuple(one.name for one in msgspec.structs.fields(kind) if one.required)
-    for kind in VERBS.values()
-}
-
-
-def ready(unique_id_of: IdOf, *, live: bool) -> CommandsOf:
-    """Takes rows that are commands already: the verb, and the arguments of its method."""
-
-    def make(row: Any, number: int) -> Sequence[Command]:
-        arguments = dict(row)
-        verb = arguments.pop("verb", None)
-        if type(verb) is not str:
-            raise InvalidCommandError("verb", "is missing; or say --as VERB for all rows")
-        if verb == "track":
-            arguments.setdefault("unique_id", unique_id_of(row, number))
-            if not live:
-                arguments.setdefault("backfill", True)
-            if not isinstance(arguments.get("profile"), Mapping | None):
-                raise InvalidCommandError("profile", "must be an object")
-        return commands_of(verb, arguments)
-
-    return make
 
 
 class Maker:
@@ -99,8 +54,7 @@ class Maker:
         bytes: of their messages.
     """
 
-    def __init__(self, commands_of: CommandsOf, id_of: IdOf, account: str, *, bulk: bool) -> None:
-        self._commands_of = commands_of
+    def __init__(self, id_of: IdOf, account: str, *, bulk: bool) -> None:
         self._id_of = id_of
         self._account = account
         self._bulk = bulk
@@ -115,52 +69,132 @@ class Maker:
             rows: line and cells.
             before: number of rows before it.
         """
-        lanes: dict[str, list[tuple[int, bytes]]] = {}
+        lanes: Lanes = {}
         refusals: list[Refusal] = []
-        commands = 0
         at = time.time_ns() // 1_000_000
         for number, (line, row) in enumerate(rows, before + 1):
+            if type(row) is Broken:
+                refusals.append(Refusal(line, row.field, row.reason, row.text))
+                continue
             try:
-                messages = self._messages(row, number, at)
+                self._make_row(lanes, row, number, at)
             except InvalidCommandError as error:
                 refusals.append(_refusal(line, row, error))
-                continue
-            for lane, message in messages:
-                lanes.setdefault(lane, []).append((number, message))
-                commands += 1
-        return Made(lanes, refusals, commands)
+        self.bytes += sum(len(message) for lane in lanes.values() for _, message in lane)
+        return Made(lanes, refusals, sum(map(len, lanes.values())))
 
-    def _messages(self, row: Any, number: int, at: int) -> list[tuple[str, bytes]]:
-        if type(row) is Broken:
-            raise InvalidCommandError(row.field, row.reason)
-        commands = self._commands_of(row, number)
-        identity = self._id_of(row, number)
-        if len(commands) == 1:
-            return [self._message(identity, commands[0], at)]
-        # All are encoded before any is taken: a row becomes all of its commands, or none.
-        *before, last = commands
-        other = f"{identity[:_VARIANT]}9{identity[_VARIANT + 1 :]}"
-        return [
-            *(self._message(other, command, at) for command in before),
-            self._message(identity, last, at),
-        ]
+    def _make_row(self, lanes: Lanes, row: Any, number: int, at: int) -> None:
+        """Add the messages of a row.
 
-    def _message(self, identity: str, command: Command, at: int) -> tuple[str, bytes]:
-        envelope = Envelope(id=identity, account=self._account, at=at, command=command)
-        message = encode(envelope)
-        kind = type(command)
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        self.bytes += len(message)
-        return self.lanes.get(kind) or self._lane_of(command), message
+        Raises:
+            InvalidCommandError: none of them was added.
+        """
+        raise NotImplementedError
 
     def _lane_of(self, command: Command) -> str:
-        lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
-        return self.lanes.setdefault(type(command), lane)
+        return f"{self._account}:{lane_of(command, bulk=self._bulk)}"
+
+
+class MappedMaker(Maker):
+    """Makes one command a row, all of a kind, as a mapping says.
+
+    Args:
+        unique_id_of: for events that have none of their own.
+    """
+
+    def __init__(
+        self,
+        kind: type[Command],
+        assemble: Assemble,
+        unique_id_of: IdOf,
+        id_of: IdOf,
+        account: str,
+        *,
+        bulk: bool,
+    ) -> None:
+        super().__init__(id_of, account, bulk=bulk)
+        self._kind = kind
+        self._assemble = assemble
+        self._unique_id_of = unique_id_of if kind is Track else None
+        self._required = _REQUIRED[kind]
+        self._lane = ""
+
+    def make(self, rows: Sequence[Row], before: int) -> Made:
+        """See `Maker.make`."""
+        made = super().make(rows, before)
+        self.counts[self._kind] = self.counts.get(self._kind, 0) + made.commands
+        return made
+
+    def _make_row(self, lanes: Lanes, row: Any, number: int, at: int) -> None:
+        arguments = self._assemble(row)
+        if self._unique_id_of is not None and "unique_id" not in arguments:
+            arguments["unique_id"] = self._unique_id_of(row, number)
+        try:
+            command = self._kind(**arguments)
+        except TypeError:
+            raise self._lacking(arguments) from None
+        identity = self._id_of(row, number)
+        message = encode(Envelope(id=identity, account=self._account, at=at, command=command))
+        if self._lane not in lanes:
+            self._lane = self.lanes[self._kind] = self._lane_of(command)
+            lanes[self._lane] = []
+        lanes[self._lane].append((number, message))
+
+    def _lacking(self, arguments: Arguments) -> InvalidCommandError:
+        name = next(name for name in self._required if name not in arguments)
+        return InvalidCommandError(name, "is required, and there is none in this row")
+
+
+_REQUIRED: dict[type[Command], tuple[str, ...]] = {
+    kind: tuple(one.name for one in fields(kind) if one.required) for kind in KINDS
+}
+
+
+class ReadyMaker(Maker):
+    """Takes rows that are commands already: the verb, and the arguments of its method.
+
+    Args:
+        unique_id_of: for events that have none of their own.
+        live: events are not marked as backfill where they do not say so themselves.
+    """
+
+    def __init__(
+        self, unique_id_of: IdOf, id_of: IdOf, account: str, *, bulk: bool, live: bool
+    ) -> None:
+        super().__init__(id_of, account, bulk=bulk)
+        self._unique_id_of = unique_id_of
+        self._live = live
+
+    def _make_row(self, lanes: Lanes, row: Any, number: int, at: int) -> None:
+        *before, last = self._commands_of(row, number)
+        identity = self._id_of(row, number)
+        other = f"{identity[:_VARIANT]}9{identity[_VARIANT + 1 :]}"
+        # All are encoded before any is taken: a row becomes all of its commands, or none.
+        messages = [
+            (command, encode(Envelope(id=one, account=self._account, at=at, command=command)))
+            for one, command in [*((other, command) for command in before), (identity, last)]
+        ]
+        for command, message in messages:
+            kind = type(command)
+            lane = self.lanes.setdefault(kind, self._lane_of(command))
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            lanes.setdefault(lane, []).append((number, message))
+
+    def _commands_of(self, row: Mapping[str, Any], number: int) -> Sequence[Command]:
+        arguments = dict(row)
+        verb = arguments.pop("verb", None)
+        if type(verb) is not str:
+            raise InvalidCommandError("verb", "is missing; or say --as VERB for all rows")
+        if verb == "track":
+            arguments.setdefault("unique_id", self._unique_id_of(row, number))
+            if not self._live:
+                arguments.setdefault("backfill", True)
+            if not isinstance(arguments.get("profile"), dict | None):
+                raise InvalidCommandError("profile", "must be an object")
+        return commands_of(verb, arguments)
 
 
 def _refusal(line: int, row: Any, error: InvalidCommandError) -> Refusal:
-    if type(row) is Broken:
-        return Refusal(line, error.field, error.rule, row.text)
     if type(row) is list and not _is_utf8(row):
         rule = "is not of the file's encoding: say what it is with --encoding, such as cp1252"
         return Refusal(line, error.field, rule, row)
@@ -193,6 +227,11 @@ def keyed(key_of: Callable[[Any], str], scope: str) -> IdOf:
         return f"{found[:8]}-{found[8:12]}-8{found[12:15]}-8{found[15:18]}-{found[18:30]}"
 
     return identity
+
+
+def by_key(key_of: Callable[[Any], str]) -> IdOf:
+    """The keys themselves, as an event's unique_id."""
+    return lambda row, _number: key_of(row)
 
 
 def key_reader(column: str, columns: Sequence[str] | None) -> Callable[[Any], str]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from klaviyo_relay_worker.load.assembly import assembler
 from klaviyo_relay_worker.load.errors import UsageFaultsError
 from klaviyo_relay_worker.load.making import (
-    CommandsOf,
-    IdOf,
     Maker,
+    MappedMaker,
+    ReadyMaker,
+    by_key,
     key_reader,
     keyed,
-    mapped,
     numbered,
-    ready,
 )
 from klaviyo_relay_worker.load.mapping import Mapping
-from klaviyo_relay_worker.load.roles import Roles, roles_of
+from klaviyo_relay_worker.load.roles import roles_of
 from klaviyo_relay_worker.load.sources import Source, Where
 
 _DIGEST_BYTES = 16
@@ -84,22 +81,16 @@ class Order(Struct, frozen=True, kw_only=True):
         # By the content alone: events that were loaded under another mapping are the same events.
         unique = numbered(source.content)
         if self.mapping.kind is None:
-            make = ready(unique, live=self._live_without_mapping(source))
-            return Maker(make, numbers, self.account, bulk=self.bulk)
-        roles = roles_of(self.mapping, self.mapping.kind, source.reader.columns)
-        make, id_of = self._mapped(roles, source, numbers, unique)
-        return Maker(make, id_of, self.account, bulk=self.bulk)
-
-    def _mapped(
-        self, roles: Roles, source: Source, numbers: IdOf, unique: IdOf
-    ) -> tuple[CommandsOf, IdOf]:
+            live = self._live_without_mapping(source)
+            return ReadyMaker(unique, numbers, self.account, bulk=self.bulk, live=live)
         reader = source.reader
+        roles = roles_of(self.mapping, self.mapping.kind, reader.columns)
         assemble = assembler(roles, reader.columns, is_text=reader.is_text)
-        if roles.key is None:
-            return mapped(roles.kind, assemble, unique), numbers
-        key_of = key_reader(roles.key, reader.columns)
-        scope = f"{self.account} {self.mapping.verb} {roles.constants.get('metric', '')}"
-        return mapped(roles.kind, assemble, _raw(key_of)), keyed(key_of, scope)
+        if roles.key is not None:
+            key_of = key_reader(roles.key, reader.columns)
+            scope = f"{self.account} {self.mapping.verb} {roles.constants.get('metric', '')}"
+            unique, numbers = by_key(key_of), keyed(key_of, scope)
+        return MappedMaker(roles.kind, assemble, unique, numbers, self.account, bulk=self.bulk)
 
     def _live_without_mapping(self, source: Source) -> bool:
         if source.reader.columns is not None:
@@ -109,7 +100,3 @@ class Order(Struct, frozen=True, kw_only=True):
                 ["without --as each row is a command already; columns need --as VERB"]
             )
         return self.mapping.live
-
-
-def _raw(key_of: Callable[[Any], str]) -> IdOf:
-    return lambda row, _number: key_of(row)
