@@ -66,7 +66,12 @@ def load(
     notes = _Notes(order, source)
     begun = notes.find(entrance, watch)
     if begun.position.row:
-        watch.say(f"resumed behind row {begun.position.row:,}")
+        done = f"{begun.position.row:,}"
+        watch.say(
+            f"all {done} rows are in Redis already"
+            if begun.is_complete
+            else f"resumed behind row {done}"
+        )
         source.reader.seek(begun.position)
     rejects = RejectFile(
         order.rejects_path, with_rows=order.with_rows, size=begun.tally.rejects_bytes

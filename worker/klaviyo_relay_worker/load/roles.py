@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 from msgspec.structs import fields
 
+from klaviyo_relay import validation
 from klaviyo_relay.commands import Command, Track
+from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay_worker.load import cells
 from klaviyo_relay_worker.load.cells import Convert
 from klaviyo_relay_worker.load.errors import UsageFaultsError
@@ -24,6 +27,12 @@ _CONVERSIONS: dict[str, Convert] = {
     "location": cells.decoded,
     "append": cells.decoded,
     "unappend": cells.decoded,
+}
+_CHECKS: dict[str, Convert] = {
+    "list_id": validation.list_id,
+    "value_currency": validation.currency,
+    "time": validation.time,
+    "consented_at": validation.past_time,
 }
 _NEEDED_FLAGS = {"metric": "--event NAME or --event-column COLUMN"}
 
@@ -66,12 +75,13 @@ def roles_of(mapping: Mapping, kind: type[Command], columns: Sequence[str] | Non
         UsageFaultsError: with all that does not fit.
     """
     known = tuple(one.name for one in fields(kind))
-    faults = [*_faults(mapping, kind, known, columns)]
-    zone, fault = _zone(mapping.time_zone)
-    if faults or fault:
-        raise UsageFaultsError([*faults, *fault])
-    has_properties = "properties" in known and not mapping.ignore_others
+    zone, faults = _zone(mapping.time_zone)
+    faults += _faults(mapping, kind, known, columns)
     moment = cells.moments(zone)
+    constants = _constants(mapping, kind, moment, faults)
+    if faults:
+        raise UsageFaultsError(faults)
+    has_properties = "properties" in known and not mapping.ignore_others
     return Roles(
         kind=kind,
         fields={
@@ -85,7 +95,7 @@ def roles_of(mapping: Mapping, kind: type[Command], columns: Sequence[str] | Non
         },
         ignored=frozenset(mapping.ignore),
         has_properties=has_properties,
-        constants=_constants(mapping, kind, moment),
+        constants=constants,
         key=mapping.key,
     )
 
@@ -101,15 +111,22 @@ def _all_columns(mapping: Mapping, known: Sequence[str]) -> dict[str, str]:
     return {**by_themselves, **mapping.columns}
 
 
-def _constants(mapping: Mapping, kind: type[Command], moment: Convert) -> dict[str, object]:
-    given = {
-        field: moment(field, value)
-        if field in _TIMES
-        else _CONVERSIONS.get(field, cells.text)(field, value)
-        for field, value in mapping.constants.items()
-    }
-    is_backfill = kind is Track and not mapping.live
-    return {"backfill": True, **given} if is_backfill else given
+def _constants(
+    mapping: Mapping, kind: type[Command], moment: Convert, faults: list[str]
+) -> dict[str, object]:
+    """What all rows have; what is wrong with it is said once, not for each row."""
+    found: dict[str, object] = {"backfill": True} if kind is Track and not mapping.live else {}
+    for field, value in mapping.constants.items():
+        convert = moment if field in _TIMES else _CONVERSIONS.get(field, cells.text)
+        try:
+            found[field] = _CHECKS.get(field, _as_it_is)(field, convert(field, value))
+        except InvalidCommandError as error:
+            faults.append(f"--{field.replace('_', '-')} (or --set): {error.rule}")
+    return found
+
+
+def _as_it_is(_field: str, value: Any) -> Any:
+    return value
 
 
 def _faults(

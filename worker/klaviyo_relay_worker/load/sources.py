@@ -99,6 +99,14 @@ def open_source(where: Where, tell: Callable[[str], None]) -> Source:
     if where.target == STDIN:
         return _open_stream(where, sys.stdin.buffer)
     file = _open(where.target)
+    try:
+        return _open_path(where, file, tell)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_path(where: Where, file: BufferedReader, tell: Callable[[str], None]) -> Source:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return _open_stream(where, file)
     return _open_file(where, file, tell)
