@@ -328,6 +328,8 @@ def test_rows_wait_for_room_in_a_full_lane(site, write, until):
     assert "as many bytes as it may" in stopped.stderr
     landed = site.redis.xlen(stream)
     assert 0 < landed < 5_000
+    noted = json.loads(Path(f"{path}.checkpoint").read_bytes())
+    assert (noted["position"]["row"], noted["is_complete"]) == (landed, False)
     assert summary_of(site, path, *ORDERS)["added"] == 5_000 - landed
     assert orders_of(site) == once(5_000)
 

@@ -59,7 +59,7 @@ _SOME_REFUSED = 3
 @click.option("--restart", is_flag=True, help="forget the checkpoint")
 @click.option("--json", "as_json", is_flag=True, help="the summary as one JSON document")
 def load(target: str, shown: int | None, as_json: bool, **given: Any) -> None:  # noqa: FBT001 - click passes flags by name
-    r"""Put each row of a file or query into the lanes, once, however often it is run.
+    """Put each row of a file or query into the lanes, once, however often it is run.
 
     CSV, NDJSON and Parquet, gzip too; - is standard input. May be killed and run again: it goes on
     at the row where it was. A column of a field's name is that field; others become properties.
@@ -68,7 +68,7 @@ def load(target: str, shown: int | None, as_json: bool, **given: Any) -> None:  
     \b
     Example:
       klaviyo-relay load orders.csv --as track --event "Placed Order" --value-column total
-    """
+    """  # noqa: D301 - the backspace tells click to leave the example's lines alone
     order = _order(target, given)
     with TerminalWatch() as watch:
         source = open_source(order.where, watch.say if watch.has_bar else _silent)

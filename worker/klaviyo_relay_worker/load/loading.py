@@ -7,11 +7,14 @@ that, ship the chunk. So the note is never ahead of Redis; the lanes ignore what
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 from redis import Redis
+from redis.exceptions import RedisError
 
+from klaviyo_relay.errors import RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.load.checkpoint import Checkpoint, CheckpointFile, Position, Tally
@@ -189,7 +192,17 @@ class _Run:
         self.made = self.in_redis = begun
 
     def to_the_end(self, entrance: LaneEntrance) -> Summary:
-        """All that is left; see `load`."""
+        """All that is left; see `load`. What ends it early leaves a checkpoint, too."""
+        try:
+            self._load_all(entrance)
+        except (RelayError, KeyboardInterrupt):
+            with suppress(RedisError):
+                self._note(entrance)
+            raise
+        self._end(entrance)
+        return self._summary()
+
+    def _load_all(self, entrance: LaneEntrance) -> None:
         reader = self._source.reader
         row = self._begun.position.row
         while rows := reader.read(CHUNK_ROWS):
@@ -204,8 +217,6 @@ class _Run:
             if self._has_too_many():
                 break
         self._wait()
-        self._end(entrance)
-        return self._summary()
 
     def _wait(self) -> None:
         self._shipping.wait()
