@@ -40,6 +40,7 @@ def test_rejects_are_cut_off_at_the_checkpoint_and_go_on(tmp_path):
     file.add(Refusal(2, "email", "no", ["private"]))
     noted = file.size
     file.add(Refusal(3, "email", "no", ["private"]))
+    file.add(Refusal(5, "email", "no", ["private"]))
     file.close()
     file = RejectFile(path, with_rows=False, size=noted)
     file.add(Refusal(4, "email", "no", ["private"]))
