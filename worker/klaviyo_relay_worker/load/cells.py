@@ -19,7 +19,6 @@ from klaviyo_relay.errors import InvalidCommandError
 Convert = Callable[[str, Any], Any]
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_FRACTION = re.compile(r"[.eE]")
 _UNIX = re.compile(r"[0-9]{1,12}(\.[0-9]+)?", re.ASCII)
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _BOOLEANS = {
@@ -41,8 +40,8 @@ def number(field: str, value: Any) -> Any:
         return value
     if not _NUMBER.fullmatch(value):
         raise InvalidCommandError(field, "must be a number such as 23.99, with nothing around it")
-    is_whole = not _FRACTION.search(value)
-    return int(value) if is_whole else float(value)
+    has_fraction = "." in value or "e" in value or "E" in value
+    return float(value) if has_fraction else int(value)
 
 
 def boolean(field: str, value: Any) -> Any:
