@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 from redis import Redis
+from redis.exceptions import RedisError
 
 from klaviyo_relay import validation
+from klaviyo_relay.commands import Command
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.keys import split
 from klaviyo_relay.producer import DEFAULT_ACCOUNT
@@ -146,7 +148,7 @@ def _load(order: Order, source: Source, maker: Maker, watch: TerminalWatch) -> d
         **summary._asdict(),
         "seconds": round(seconds, 3),
         "rate": round((summary.rows - summary.resumed_at) / max(0.001, seconds)),
-        "klaviyo_seconds": round(_klaviyo_seconds(redis, settings, maker)),
+        "klaviyo_seconds": _klaviyo_seconds(redis, settings, maker),
         "rejects": str(order.rejects_path) if summary.refused else None,
     }
 
@@ -157,15 +159,27 @@ def _collect_seldom() -> None:
     gc.set_threshold(_COLLECTED_AT)
 
 
-def _klaviyo_seconds(redis: Redis, settings: Settings, maker: Maker) -> float:
-    """For all that waits in the lanes of this load, others' commands before it included."""
+def _klaviyo_seconds(redis: Redis, settings: Settings, maker: Maker) -> int | None:
+    """For all that waits in the lanes of this load, others' commands before it included.
+
+    None if Redis has gone away meanwhile: the load itself is done.
+    """
+    try:
+        counts = _waiting(redis, settings, maker)
+    except RedisError:
+        return None
+    return round(seconds_for(counts, maker.bytes / max(1, sum(maker.counts.values()))))
+
+
+def _waiting(redis: Redis, settings: Settings, maker: Maker) -> dict[type[Command], int]:
+    """Kind -> commands that wait in its lane; a lane of several kinds counts for the first."""
     waiting: dict[str, int] = {}
     counts = {}
     for kind, lane in maker.lanes.items():
         if lane not in waiting:
             waiting[lane] = redis.xlen(settings.keys.lane(*split(lane)).stream)
             counts[kind] = waiting[lane]
-    return seconds_for(counts, maker.bytes / max(1, sum(maker.counts.values())))
+    return counts
 
 
 def _preview(source: Source, maker: Maker, shown: int) -> dict[str, Any]:
@@ -189,6 +203,6 @@ def _tell(order: Order, report: dict[str, Any], *, is_preview: bool) -> None:
     )
     if refused:
         click.echo(f"refused rows: {order.rejects_path}")
-    if report["added"]:
+    if report["added"] and report["klaviyo_seconds"] is not None:
         needed = told_seconds(report["klaviyo_seconds"])
         click.echo(f"Klaviyo needs {needed} or more for what waits in these lanes")
