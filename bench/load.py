@@ -40,7 +40,7 @@ def floor(path: str, redis_url: str) -> None:
     from klaviyo_relay.lane_entrance import connect
 
     client = connect(redis_url)
-    with open(path, newline="") as file:
+    with Path(path).open(newline="") as file:
         rows = csv.reader(file)
         header = next(rows)
         pipeline = client.pipeline(transaction=False)

@@ -370,9 +370,7 @@ def test_a_key_that_comes_twice_in_a_file_is_one_event_and_the_numbers_add_up(si
         (("nosuch://x", "--query", "SELECT 1", *ORDERS), "database"),
     ],
 )
-def test_wrong_usage_exits_2_and_names_the_flag(
-    site, write, monkeypatch, tmp_path, arguments, said
-):
+def test_wrong_usage_exits_2_and_names_the_flag(site, write, monkeypatch, arguments, said):
     monkeypatch.chdir(write(csv_of(1)).parent)
     done = site.run("load", *arguments)
     assert done.returncode == 2, done.stderr

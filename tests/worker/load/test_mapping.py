@@ -166,3 +166,16 @@ def test_another_mapping_has_another_digest_whatever_the_order_of_its_words():
 
 def test_there_is_a_flag_for_every_field_of_every_verb():
     assert set(FIELDS) == {name for kind in KINDS for name in kind.__struct_fields__}
+
+
+def test_a_column_that_no_object_has_is_noted(desk):
+    order = desk.order(
+        desk.write('{"email": "a@shop.io"}\n{"email": "b@shop.io", "tax": 1}\n', "rows.ndjson"),
+        orders(columns={"value": "totl"}, numbers=("tax",)),
+    )
+    source = desk.open(order)
+    maker = order.maker_of(source)
+    maker.make(source.reader.read(1), 0)
+    assert maker.unseen == ["tax", "totl"]
+    maker.make(source.reader.read(1), 1)
+    assert maker.unseen == ["totl"]

@@ -84,6 +84,8 @@ def load(target: str, shown: int | None, as_json: bool, **given: Any) -> None:  
             )
         finally:
             source.reader.close()
+    if maker.unseen and report["rows"] > report["resumed_at"]:
+        click.echo(f"no row had the column {', '.join(maker.unseen)}: is it misspelt?", err=True)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -154,7 +156,7 @@ def _load(order: Order, source: Source, maker: Maker, watch: TerminalWatch) -> d
 
 
 def _collect_seldom() -> None:
-    """Rows make no cycles: the garbage collector would look at a chunk's seven times for nothing."""
+    """Rows make no cycles: the garbage collector would look at each chunk for nothing."""
     gc.freeze()
     gc.set_threshold(_COLLECTED_AT)
 

@@ -6,8 +6,9 @@ An empty cell, of text or of a database, is absent: it neither sets nor clears a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay_worker.load import cells
@@ -15,9 +16,23 @@ from klaviyo_relay_worker.load.cells import Convert
 from klaviyo_relay_worker.load.roles import Roles
 
 Arguments = dict[str, Any]
-Assemble = Callable[[Any], Arguments]
 # Field's slot: where the cell is, the field, and the conversion, if its cells need any.
 _Slot = tuple[int, str, Convert | None]
+
+
+class Assemble(Protocol):
+    """Makes a row's cells the arguments of a command.
+
+    Attributes:
+        unseen: columns that the mapping names, and no row had so far.
+    """
+
+    @property
+    def unseen(self) -> AbstractSet[str]:
+        """See above."""
+
+    def __call__(self, row: Any, /) -> Arguments:
+        """The arguments."""
 
 
 def assembler(roles: Roles, columns: Sequence[str] | None, *, is_text: bool) -> Assemble:
@@ -29,6 +44,9 @@ def assembler(roles: Roles, columns: Sequence[str] | None, *, is_text: bool) -> 
 
 class _Table:
     """Rows whose cells always stand in the same order."""
+
+    # Columns that are not there were said before the first row.
+    unseen: AbstractSet[str] = frozenset()
 
     def __init__(self, roles: Roles, columns: Sequence[str], *, is_text: bool) -> None:
         self._width = len(columns)
@@ -74,10 +92,15 @@ class _Table:
 
 
 class _Objects:
-    """Rows that say the names of their cells."""
+    """Rows that say the names of their cells.
+
+    Attributes:
+        unseen: columns that the mapping names, and no row had so far.
+    """
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
+        self.unseen = set(roles.named)
 
     def __call__(self, row: Mapping[str, Any]) -> Arguments:
         """The arguments.
@@ -86,6 +109,8 @@ class _Objects:
             InvalidCommandError: a cell cannot be converted.
         """
         roles = self._roles
+        if self.unseen:
+            self.unseen.difference_update(row)
         arguments = dict(roles.constants)
         found: Arguments = {}
         for name, cell in row.items():

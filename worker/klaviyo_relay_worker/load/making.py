@@ -62,6 +62,11 @@ class Maker:
         self.counts: dict[type[Command], int] = {}
         self.bytes = 0
 
+    @property
+    def unseen(self) -> list[str]:
+        """Columns that the mapping names, and no row had so far."""
+        return []
+
     def make(self, rows: Sequence[Row], before: int) -> Made:
         """The messages of a chunk.
 
@@ -119,6 +124,11 @@ class MappedMaker(Maker):
         self._unique_id_of = unique_id_of if kind is Track else None
         self._required = _REQUIRED[kind]
         self._lane = ""
+
+    @property
+    def unseen(self) -> list[str]:
+        """See `Maker.unseen`."""
+        return sorted(self._assemble.unseen)
 
     def make(self, rows: Sequence[Row], before: int) -> Made:
         """See `Maker.make`."""

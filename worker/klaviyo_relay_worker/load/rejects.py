@@ -70,9 +70,15 @@ class RejectFile:
 
     def sync(self) -> None:
         """Bring it to the disk."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.flush()
             os.fsync(self._file.fileno())
+        except OSError as error:
+            raise LoadError(
+                f"cannot write {self._path} ({error.strerror}); name a file with --rejects"
+            ) from error
 
     def close(self) -> None:
         """Sync and close; a file without refusals is not left behind."""

@@ -48,6 +48,7 @@ class Roles(Struct, frozen=True):
         has_properties: what is none of these becomes a property; otherwise it is left out.
         constants: field -> value of all rows.
         key: column that knows a row again, or None.
+        named: columns that the mapping names, and that should be there.
     """
 
     kind: type[Command]
@@ -57,6 +58,7 @@ class Roles(Struct, frozen=True):
     has_properties: bool
     constants: dict[str, object]
     key: str | None
+    named: frozenset[str]
 
 
 def flag_of(field: str) -> str:
@@ -97,6 +99,7 @@ def roles_of(mapping: Mapping, kind: type[Command], columns: Sequence[str] | Non
         has_properties=has_properties,
         constants=constants,
         key=mapping.key,
+        named=frozenset(column for _, column in _named(mapping)),
     )
 
 
@@ -147,7 +150,8 @@ def _faults(
         yield from _left_over(mapping, known, columns)
 
 
-def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
+def _named(mapping: Mapping) -> list[tuple[str, str]]:
+    """Flag and column, for each column that the mapping names."""
     named = [(flag_of(field), column) for field, column in mapping.columns.items()]
     named += [("--key-column", mapping.key)] if mapping.key is not None else []
     for flag, some in (
@@ -157,7 +161,11 @@ def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
         ("--ignore-column", mapping.ignore),
     ):
         named += [(flag, column) for column in some]
-    for flag, column in named:
+    return named
+
+
+def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
+    for flag, column in _named(mapping):
         if column not in columns:
             yield f"{flag}: there is no column {column!r}; there are {_listed(columns)}"
 
