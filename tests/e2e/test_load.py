@@ -105,7 +105,7 @@ def test_a_load_goes_on_at_its_checkpoint_and_not_at_the_first_row(site, write, 
     with subprocess.Popen(
         [*COMMAND, str(path), *ORDERS], env=site.environment, stdin=subprocess.DEVNULL
     ) as process:
-        until(lambda: checkpoint.exists() or process.poll() is not None)
+        until(lambda: checkpoint.exists() and json.loads(checkpoint.read_bytes())["marks"])
         process.kill()
     noted = json.loads(checkpoint.read_bytes())
 
@@ -155,6 +155,13 @@ def test_a_file_that_changed_before_its_load_had_ended_is_said(site, write):
     assert changed.returncode == 1
     assert "the file has changed since the checkpoint" in changed.stderr
     assert summary_of(site, path, *ORDERS, "--restart")["added"] == 5
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_before_the_first_row(site, write):
+    arguments = (str(write(csv_of(5))), *ORDERS, "--checkpoint", "nowhere/at-all")
+    done = site.run("load", *arguments)
+    assert (done.returncode, "--checkpoint" in done.stderr) == (1, True)
+    assert site.report()["accounts"] == {}
 
 
 def test_redis_that_lost_the_load_gets_it_again(site, write):

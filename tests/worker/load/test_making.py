@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+from msgspec import structs
 
 from klaviyo_relay.commands import Track
 from klaviyo_relay.envelope import decode
@@ -41,6 +42,12 @@ def test_another_mapping_makes_other_commands_of_the_same_events(desk):
     [[(_, other)]] = envelopes(desk, content, mapping).values()
     assert one.id != other.id
     assert one.command.unique_id == other.command.unique_id
+
+
+def test_another_account_or_priority_is_another_load(desk):
+    order = desk.order(desk.write("email\na@shop.io\n"))
+    others = [structs.replace(order, account="eu"), structs.replace(order, bulk=False)]
+    assert len({one.source_of("content") for one in (order, *others)}) == 3
 
 
 def test_other_content_makes_other_events(desk):

@@ -68,6 +68,7 @@ def load(
     entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
     notes = _Notes(order, source)
     begun = notes.find(entrance, watch)
+    notes.begin(begun)
     if begun.position.row:
         done = f"{begun.position.row:,}"
         watch.say(
@@ -140,18 +141,23 @@ class _Notes:
     def _is_ours(self, found: Checkpoint) -> bool:
         if found.source == self._fresh.source:
             return True
-        if found.is_complete:
+        if found.is_complete or not found.position.row:
             return False
         changed = (
             "the file has changed"
             if found.content != self._fresh.content
-            else ("the mapping or the account is another")
+            else "the mapping, the account or the priority is another"
         )
         raise LoadError(
             f"{changed} since the checkpoint {self._order.checkpoint_path} was written at row"
             f" {found.position.row:,}, and that load has not ended: --restart begins anew with"
             " what is there now, --checkpoint FILE keeps both"
         )
+
+    def begin(self, begun: Checkpoint) -> None:
+        """Write where it begins: a place that cannot be written is found out before any row."""
+        if self._file is not None:
+            self._file.write(begun)
 
     def is_due(self) -> bool:
         """The last note is old enough for another."""
