@@ -24,6 +24,7 @@ from klaviyo_relay.lane_entrance import LaneEntrance, script_of
 from klaviyo_relay.producer import DEFAULT_ACCOUNT, commands_of
 from klaviyo_relay_worker import dead_letters
 from klaviyo_relay_worker.planner import Planner
+from klaviyo_relay_worker.telemetry.event import DEAD, Settled, Telemetry
 
 logger = logging.getLogger("klaviyo_relay_worker.tasks")
 
@@ -45,6 +46,7 @@ class Office(Protocol):
     def entrance(self) -> LaneEntrance:
         """The way into the lanes."""
 
+    telemetry: Telemetry
     doorbell: Any
 
 
@@ -95,7 +97,7 @@ def _enter(
         _check_form(arguments, account)
         messages = _messages(commands_of(verb, keywords), account, identity)
     except InvalidCommandError as error:
-        _patiently(_bury, office.entrance, verb, identity, keywords, str(error))
+        _patiently(_bury, office, verb, identity, keywords, str(error))
         return
     for number, (lane, message) in enumerate(messages, 1):
         _patiently(office.entrance.ship, lane, f"task-{identity}", [(number, message)])
@@ -118,14 +120,15 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
     return found
 
 
-def _bury(
-    entrance: LaneEntrance, verb: str, identity: str, keywords: dict[str, Any], why: str
-) -> None:
+def _bury(office: Office, verb: str, identity: str, keywords: dict[str, Any], why: str) -> None:
     lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
     text = msgspec.json.encode(keywords, enc_hook=repr).decode()
     name = f"{DEFAULT_ACCOUNT}:{lane}"
     letter = dead_letters.invalid(name, identity, verb, text, why)
-    entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
+    office.entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
+    office.telemetry.tell(
+        Settled(account=DEFAULT_ACCOUNT, lane=lane, outcome=DEAD, cause="invalid")
+    )
 
 
 def _patiently(do: Any, *arguments: Any) -> None:

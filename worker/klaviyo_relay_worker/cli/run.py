@@ -9,9 +9,14 @@ import sys
 import click
 
 from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay_worker.cli.metrics import open_registry, serve, with_metrics_options
 from klaviyo_relay_worker.cli.redis_access import wait_for_redis
 from klaviyo_relay_worker.server_version import check_version
 from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.telemetry.event import Telemetry
+from klaviyo_relay_worker.telemetry.log import log
+
+logger = logging.getLogger("klaviyo_relay_worker.run")
 
 
 @click.command()
@@ -22,7 +27,10 @@ from klaviyo_relay_worker.settings import WorkerSettings
     default="info",
     show_default=True,
 )
-def worker(concurrency: int | None, log_level: str) -> None:
+@with_metrics_options
+def worker(
+    concurrency: int | None, log_level: str, metrics_port: int | None, metrics_address: str
+) -> None:
     r"""Deliver: one process with everything that is needed. Run as many as you like, anywhere.
 
     \b
@@ -46,7 +54,7 @@ def worker(concurrency: int | None, log_level: str) -> None:
     check_version(wait_for_redis(settings.redis_url))
     from klaviyo_relay_worker.app import create_app, run_worker
 
-    app = create_app(settings)
+    app = create_app(settings, telemetry=_telemetry(metrics_address, metrics_port))
     # What was made so far lives as long as the process: the garbage collector need not look at it
     # again each time that a backlog makes many small objects.
     gc.freeze()
@@ -54,6 +62,22 @@ def worker(concurrency: int | None, log_level: str) -> None:
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
     sys.exit(run_worker(app, arguments))
+
+
+def _telemetry(address: str, port: int | None) -> Telemetry:
+    """Who hears of the worker's deliveries.
+
+    Raises:
+        ConfigurationError: the metrics cannot be served.
+    """
+    if port is None:
+        return Telemetry(log)
+    registry = open_registry()
+    from klaviyo_relay_worker.telemetry.counters import Counters
+
+    counters = Counters(registry)
+    logger.info("metrics at %s", serve(registry, address, port))
+    return Telemetry(log, counters)
 
 
 @click.command(
