@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
@@ -83,7 +83,8 @@ def create_app(
 def run_worker(app: Celery, arguments: list[str]) -> int:
     """Run a worker with Celery's command line; returns the exit code that `worker_main` drops.
 
-    A person's Ctrl-C is no failure, though Celery takes it for one.
+    A person's Ctrl-C is no failure, though Celery takes it for one. Logging stays as it is: Celery
+    neither configures it nor redirects standard output to it, and prints no banner.
     """
     codes: list[int] = []
     signals: list[str] = []
@@ -94,9 +95,13 @@ def run_worker(app: Celery, arguments: list[str]) -> int:
     def note_end(sender: Any, **_signal: Any) -> None:
         codes.append(sender.exitcode or 0)
 
+    def leave_logging(**_signal: Any) -> None:
+        """That somebody listens is what keeps Celery from it."""
+
+    setup_logging.connect(leave_logging, weak=False)
     worker_shutting_down.connect(note_signal, weak=False)
     worker_shutdown.connect(note_end, weak=False)
-    app.worker_main(arguments)
+    app.worker_main(["--quiet", *arguments])
     code = codes[-1] if codes else 0
     return 0 if "SIGINT" in signals and code != EXIT_CODE else code
 

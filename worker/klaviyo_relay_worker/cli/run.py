@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +18,9 @@ from klaviyo_relay_worker.server_version import check_version
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
+
+if TYPE_CHECKING:
+    from klaviyo_relay_worker.telemetry.log_form import Form
 
 logger = logging.getLogger("klaviyo_relay_worker.run")
 
@@ -27,9 +33,19 @@ logger = logging.getLogger("klaviyo_relay_worker.run")
     default="info",
     show_default=True,
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    envvar="KLAVIYO_RELAY_LOG_FORMAT",
+    help="of the lines on standard error  [default: console on a terminal, else json]",
+)
 @with_metrics_options
 def worker(
-    concurrency: int | None, log_level: str, metrics_port: int | None, metrics_address: str
+    concurrency: int | None,
+    log_level: str,
+    log_format: Form | None,
+    metrics_port: int | None,
+    metrics_address: str,
 ) -> None:
     r"""Deliver: one process with everything that is needed. Run as many as you like, anywhere.
 
@@ -44,13 +60,8 @@ def worker(
             " (KLAVIYO_API_KEY_<NAME> for further accounts)"
         )
         raise ConfigurationError([fault])
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    if log_level != "debug":
-        # Two lines for each wake-up call say nothing that the delivery's own line does not.
-        for name in ("celery.worker.strategy", "celery.app.trace"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    _set_up_logging(log_format, log_level)
+    logger.info("begins with %r", settings)
     check_version(wait_for_redis(settings.redis_url))
     from klaviyo_relay_worker.app import create_app, run_worker
 
@@ -62,6 +73,21 @@ def worker(
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
     sys.exit(run_worker(app, arguments))
+
+
+def _set_up_logging(form: Form | None, level: str) -> None:
+    from klaviyo_relay_worker.telemetry import log_form
+
+    form = form or log_form.form_for(sys.stderr)
+    log_form.configure(form, level, sys.stderr)
+    if level != "debug":
+        # Two lines for each wake-up call say nothing that the delivery's own line does not.
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    if form == "json":
+        # There Celery has words for the person at the terminal, past all logging ("Warm shutdown").
+        # They would stand between the lines where both streams are collected together.
+        sys.__stdout__ = Path(os.devnull).open("w", encoding="ascii")  # type: ignore[misc]  # noqa: SIM115 - as long as the process
 
 
 def _telemetry(address: str, port: int | None) -> Telemetry:
