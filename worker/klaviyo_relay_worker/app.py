@@ -22,6 +22,7 @@ from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
+from klaviyo_relay_worker.telemetry.spans import trace
 from klaviyo_relay_worker.watchdog import EXIT_CODE, Watchdog
 
 # Bounds every call to the broker; kombu's own time-outs never reach the Redis client.
@@ -48,7 +49,7 @@ def create_app(
 
     Args:
         settings: Defaults to `WorkerSettings.from_env()`.
-        telemetry: hears of deliveries. Defaults to the log alone.
+        telemetry: hears of deliveries. Defaults to logs and traces.
 
     Raises:
         ConfigurationError: the environment has settings that cannot work.
@@ -121,12 +122,12 @@ def install(
         ends_when_stalled: the worker ends with exit code 70 when deliveries stand still, for its
             supervisor to start it anew. Without it that is only logged, at the level CRITICAL: the
             application's other tasks may be well.
-        telemetry: hears of deliveries. Defaults to the log alone.
+        telemetry: hears of deliveries. Defaults to logs and traces.
 
     Raises:
         ConfigurationError: the environment has settings that cannot work.
     """
-    office = _Office(settings or WorkerSettings.from_env(), telemetry or Telemetry(log))
+    office = _Office(settings or WorkerSettings.from_env(), telemetry or Telemetry(log, trace))
     register(app, office)
     own = {"office": office, "app": app, "ends_when_stalled": ends_when_stalled}
     app.steps["worker"].add(type("DoorbellStep", (_DoorbellStep,), own))

@@ -31,6 +31,7 @@ from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
+from klaviyo_relay_worker.telemetry.spans import trace
 
 logger = logging.getLogger("klaviyo_relay_worker.planner")
 
@@ -43,7 +44,7 @@ class Planner:
     Args:
         redis: client for lanes, leases and quotas.
         settings: the worker's.
-        telemetry: told of every request and settlement. Defaults to the log alone.
+        telemetry: told of every request and settlement. Defaults to logs and traces.
 
     Attributes:
         leases: all that this process holds.
@@ -54,7 +55,7 @@ class Planner:
     ) -> None:
         self._redis = redis
         self._keys = settings.keys
-        self._telemetry = telemetry or Telemetry(log)
+        self._telemetry = telemetry or Telemetry(log, trace)
         self.leases = Leases(redis)
         self._journal_room = JournalRoom(redis, settings.journal_ids)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")

@@ -22,6 +22,7 @@ from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance, script_of
 from klaviyo_relay.producer import DEFAULT_ACCOUNT, commands_of
+from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker import dead_letters
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.telemetry.event import DEAD, Settled, Telemetry
@@ -113,9 +114,11 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
     """The last command bears the task's id; a profile's attributes before it have their own."""
     found = []
     at = time.time_ns() // 1_000_000
+    # Where OpenTelemetry instruments Celery, of the task's span, a child of its sender's.
+    trace = current_trace()
     for command in commands:
         own = identity if command is commands[-1] else new_id()
-        envelope = Envelope(id=own, account=account, at=at, command=command)
+        envelope = Envelope(id=own, account=account, at=at, command=command, trace=trace)
         found.append((f"{account}:{lane_of(command)}", encode(envelope)))
     return found
 

@@ -18,6 +18,7 @@ from klaviyo_relay_worker.server_version import check_version
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
+from klaviyo_relay_worker.telemetry.spans import trace
 
 if TYPE_CHECKING:
     from klaviyo_relay_worker.telemetry.log_form import Form
@@ -97,13 +98,13 @@ def _telemetry(address: str, port: int | None) -> Telemetry:
         ConfigurationError: the metrics cannot be served.
     """
     if port is None:
-        return Telemetry(log)
+        return Telemetry(log, trace)
     registry = open_registry()
     from klaviyo_relay_worker.telemetry.counters import Counters
 
     counters = Counters(registry)
     logger.info("metrics at %s", serve(registry, address, port))
-    return Telemetry(log, counters)
+    return Telemetry(log, trace, counters)
 
 
 @click.command(

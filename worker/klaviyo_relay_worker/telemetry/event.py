@@ -11,6 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 
 from msgspec import Struct
 
@@ -86,7 +87,11 @@ Listener = Callable[[Event], None]
 
 def settled(account: str, lane: str, outcomes: Iterable[Outcome]) -> Iterator[Settled]:
     """The events of one settlement."""
-    for (outcome, cause), commands in Counter(map(_words, outcomes)).items():
+    counts: Counter[tuple[str, str]] = Counter()
+    # Those that were settled together share one object, which is most of a large batch.
+    for one, alike in groupby(outcomes):
+        counts[_words(one)] += sum(1 for _ in alike)
+    for (outcome, cause), commands in counts.items():
         yield Settled(account=account, lane=lane, outcome=outcome, cause=cause, commands=commands)
 
 
