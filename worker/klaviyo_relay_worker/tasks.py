@@ -34,6 +34,7 @@ DELIVER_QUEUE = "klaviyo.deliver"
 # An invalid command whose verb is unknown has no lane of its own; it is buried here.
 _LANE_OF_UNKNOWN = "events"
 _WAIT_MOST_SECONDS = 5.0
+_MASKS = {"argsrepr": "***", "kwargsrepr": "***"}
 
 
 class Office(Protocol):
@@ -49,6 +50,17 @@ class Office(Protocol):
 
     telemetry: Telemetry
     doorbell: Any
+
+
+class VerbTask(Task):
+    """A task whose arguments are a command, and hence private."""
+
+    # By its name: a process that only sends needs nothing of Celery's worker.
+    Request = "klaviyo_relay_worker.masked_request:MaskedRequest"
+
+    def apply_async(self, *arguments: Any, **options: Any) -> Any:
+        """As Celery's, but the text of the arguments that it sends beside them is a mask."""
+        return super().apply_async(*arguments, **{**_MASKS, **options})
 
 
 def register(app: Celery, office: Office) -> None:
@@ -78,6 +90,7 @@ def _deliver(office: Office, account: str, lane: str) -> None:
 def _register_verb(app: Celery, office: Office, verb: str) -> None:
     @app.task(
         name=f"klaviyo_relay.{verb}",
+        base=VerbTask,
         bind=True,
         shared=False,
         queue=VERBS_QUEUE,

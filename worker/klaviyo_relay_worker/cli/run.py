@@ -40,10 +40,12 @@ logger = logging.getLogger("klaviyo_relay_worker.run")
     envvar="KLAVIYO_RELAY_LOG_FORMAT",
     help="of the lines on standard error  [default: console on a terminal, else json]",
 )
+@click.option("--task-events", "-E", is_flag=True, help="send Celery's events, as for Flower")
 @with_metrics_options
-def worker(
+def worker(  # noqa: PLR0917 - click passes by name
     concurrency: int | None,
     log_level: str,
+    task_events: bool,  # noqa: FBT001 - the same
     log_format: Form | None,
     metrics_port: int | None,
     metrics_address: str,
@@ -71,6 +73,8 @@ def worker(
     # again each time that a backlog makes many small objects.
     gc.freeze()
     arguments = ["worker", "--without-gossip", "--without-mingle", "-l", log_level.upper()]
+    if task_events:
+        arguments.append("--task-events")
     if concurrency is not None:
         arguments += ["--concurrency", str(concurrency)]
     sys.exit(run_worker(app, arguments))
