@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import requests
 from jsonschema import Draft202012Validator
 
 from klaviyo_relay_worker.sandbox import Sandbox, checks
+from klaviyo_relay_worker.sandbox.consents import Reason
 from klaviyo_relay_worker.sandbox.routes import OPERATIONS, find
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +137,9 @@ def tour(api: Any, sandbox: Sandbox, make: Any, clock: Any) -> None:
     metric = api.get("/api/metrics")["data"][0]["id"]
     api.get(f"/api/metrics/{metric}")
     tour_aggregates(api, make, metric)
+    for reason in get_args(Reason):
+        sandbox.suppress(ada, reason)
+        sandbox.suppress(ada, reason, sandbox.create_list(reason))
     api.get("/api/profiles", **everything)
     api.get(f"/api/profiles/{ada}", **everything)
     api.get(f"/api/profiles/{ada}/lists")

@@ -206,6 +206,27 @@ def test_consent_is_given_and_withdrawn(
     assert profiles.get_bulk_unsuppress_profiles_job(go.id).data.attributes.total_count == 1
 
 
+def test_exclusions_are_read(klaviyo: KlaviyoAPI, ada: str, sandbox: Sandbox) -> None:
+    """Who gets no mail from a list, and why, page by page."""
+    profiles = klaviyo.Profiles
+    list_id = sandbox.create_list("News")
+    sandbox.suppress(ada, "SPAM_COMPLAINT", list_id)
+    sandbox.suppress("bob@shop.io", "HARD_BOUNCE", list_id)
+    wanted = f'equals(subscriptions.email.marketing.list_suppressions.list_id,"{list_id}")'
+    more = ["subscriptions"]
+    first = profiles.get_profiles(filter=wanted, page_size=1, additional_fields_profile=more)
+    rest = profiles.get_profiles(
+        filter=wanted, page_size=1, additional_fields_profile=more, page_cursor=cursor(first.links)
+    )
+    suppressions = [
+        (each.list_id, each.reason)
+        for one in (*first.data, *rest.data)
+        for each in one.attributes.subscriptions.email.marketing.list_suppressions
+    ]
+    assert sorted(suppressions) == [(list_id, "HARD_BOUNCE"), (list_id, "SPAM_COMPLAINT")]
+    assert rest.links.next is None
+
+
 def test_a_person_is_deleted(klaviyo: KlaviyoAPI, make: Any, ada: str, sandbox: Sandbox) -> None:
     """By the profile's id."""
     assert klaviyo.Data_Privacy.request_profile_deletion(make.deletion(id=ada)) is None

@@ -189,8 +189,24 @@ class House:
             self.turn()
             return self.is_at_rest()
 
-        wait_until(is_done, seconds)
+        try:
+            wait_until(is_done, seconds)
+        except AssertionError as error:
+            error.add_note(self.what_is_left())
+            raise
         assert self.status.report()["lost"] == 0
+
+    def what_is_left(self) -> str:
+        """Lanes that are not at rest, with what waits in them and why."""
+        found = []
+        for name in self.status.lanes():
+            keys = self.keys.lane(*split(name))
+            lane = self.status.lane(*split(name))
+            if lane["backlog"] + lane["parked"] + lane["following"]:
+                found += [f"{name} {lane}", f"  state {self.redis.hgetall(keys.state)!r}"]
+                found += [f"  parked {one!r}" for one in self.redis.hgetall(keys.parked).items()]
+                found.append(f"  due {self.redis.zrange(keys.due, 0, -1, withscores=True)!r}")
+        return "\n".join([*found, f"now {time.time()}"])
 
     def dead(self) -> list[DeadLetter]:
         """All dead letters."""

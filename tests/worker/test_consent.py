@@ -103,6 +103,7 @@ def test_nothing_older_than_a_deletion_is_left_at_klaviyo(house, sandbox, monkey
     monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
     monkeypatch.setattr(privacy, "CHECK_AGAIN_SECONDS", 0.05)
     monkeypatch.setattr(privacy, "IN_FLIGHT_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(consent, "LOOK_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(consent, "MEMBERSHIP_SETTLES_SECONDS", 0.05)
     chance = random.Random(seed)
     list_ids = [sandbox.create_list("News")]

@@ -381,9 +381,85 @@ def test_an_access_made_by_hand_may_have_a_rate_limiter_of_its_own(sandbox):
         def learn(self, account, endpoint, headers):
             pass
 
+        def close(self):
+            pass
+
     from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 
     list_id = sandbox.create_list("News")
     client = KlaviyoClient(sandbox.url, "pk_test", "2026-07-15", 5.0)
     with Reader(Access(client, NoLimit(), "default", patience=1.0)) as reader:
         assert reader.lists.id_of("News") == list_id
+
+
+# --- segments, push tokens, what nobody knows yet -------------------------------------------------
+
+
+def test_a_segment_is_read_by_id_and_by_name(reader, account, sandbox):
+    ids = [account.person(ADA), account.person(BOB)]
+    segment_id = sandbox.create_segment("VIP", *ids)
+    assert [one.name for one in reader.segments.all()] == ["VIP"]
+    assert reader.segments.id_of("VIP") == segment_id
+    assert reader.segments.get(segment_id, with_count=True).profile_count == 2
+    assert {one.email for one in reader.segments.members(segment_id)} == {ADA, BOB}
+    named = reader.segments.members(segment_name="VIP", emails=[BOB, CLO])
+    assert [one.email for one in named] == [BOB]
+
+
+def test_a_member_is_found_by_push_token(reader, account, sandbox):
+    list_id = sandbox.create_list("News")
+    ids = [account.person(ADA), account.person(BOB)]
+    account.member(list_id, *ids)
+    sandbox.add_push_token(ADA, "token/1")
+    found = reader.lists.members(list_id, push_tokens=["token/1", "token/2"])
+    assert [one.id for one in found] == ids[:1]
+
+
+def test_complaints_and_bounces_are_told_apart(reader, account, sandbox):
+    list_id = sandbox.create_list("News")
+    for email in (ADA, BOB, CLO):
+        account.person(email)
+    sandbox.suppress(ADA, "HARD_BOUNCE")
+    sandbox.suppress(BOB, "SPAM_COMPLAINT", list_id)
+    sandbox.suppress(CLO, "UNSUBSCRIBE", list_id)
+    sandbox.suppress(CLO, "SPAM_COMPLAINT", sandbox.create_list("Other"))
+
+    def reasons(found):
+        return {(one.email, one.reason) for one in found}
+
+    assert reasons(reader.profiles.suppressed()) == {(ADA, "HARD_BOUNCE")}
+    assert reasons(reader.lists.exclusions(list_id)) == {
+        (BOB, "SPAM_COMPLAINT"),
+        (CLO, "UNSUBSCRIBE"),
+    }
+    complaints = reader.lists.exclusions(list_id, reason="SPAM_COMPLAINT")
+    assert reasons(complaints) == {(BOB, "SPAM_COMPLAINT")}
+
+
+def test_exclusions_come_over_many_pages(reader, account, sandbox):
+    list_id = sandbox.create_list("News")
+    emails = {f"p{at}@shop.io" for at in range(230)}
+    for email in emails:
+        account.person(email)
+        sandbox.suppress(email, "UNSUBSCRIBE", list_id)
+    assert {one.email for one in reader.lists.exclusions(list_id)} == emails
+
+
+def test_fields_that_nobody_knows_yet_are_kept_and_are_no_error(reader, account, sandbox):
+    list_id = sandbox.create_list("News")
+    profile_id = account.person(ADA)
+    account.member(list_id, profile_id)
+    account.event(ADA)
+    sandbox.create_segment("VIP", profile_id)
+    sandbox.configure(unknown_fields=True)
+    found = [
+        reader.profiles.get(profile_id),
+        *reader.profiles.all(),
+        *reader.lists.members(list_id),
+        *reader.events.all(),
+        *reader.metrics.all(),
+        *reader.lists.all(),
+        *reader.segments.all(),
+    ]
+    assert len(found) == 7
+    assert all("brand_new" in one.more for one in found)

@@ -91,7 +91,7 @@ class Metrics(Group):
             by: dimensions to group by, out of `aggregates.DIMENSIONS`.
             where: dimension -> the value that it must have, or several of which it must have one.
             count: at most so many groups.
-            timezone: of the IANA database; in it days begin, and `dates` are given.
+            timezone: of the IANA database; in it days begin. `dates` come in UTC all the same.
         """
         number("count", count)
         wanted = AggregateQuery(

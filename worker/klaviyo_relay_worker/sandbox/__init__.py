@@ -9,9 +9,9 @@
 rest of the project. What it answers follows Klaviyo OpenAPI 2026-07-15 and the documented
 limits; docstrings say where something is only assumed.
 
-Not modelled: /client/* endpoints, definitions of segments, push tokens, secondary emails, `_kx`,
-number plans of phone numbers, `include` other than on events, the stacked rate limits of query
-parameters, and the minutes that Klaviyo takes until an event can be read.
+Not modelled: /client/* endpoints, definitions of segments, requests about push tokens, secondary
+emails, `_kx`, number plans of phone numbers, `include` other than on events, the stacked rate
+limits of query parameters, and the minutes that Klaviyo takes until an event can be read.
 """
 
 from .sandbox import Sandbox

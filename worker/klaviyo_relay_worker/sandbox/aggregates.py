@@ -66,22 +66,23 @@ class Row(msgspec.Struct):
 
     count: list[int]
     sum_value: list[float]
-    people: list[set[str]]
+    people: dict[int, set[str]] = {}
+    """The ids of profiles by interval; most intervals of a long range have none."""
 
     @classmethod
     def zeros(cls, length: int) -> Row:
         """Nothing counted yet, in so many intervals."""
-        return cls([0] * length, [0.0] * length, [set() for _ in range(length)])
+        return cls([0] * length, [0.0] * length)
 
     def add(self, index: int, event: Event) -> None:
         """Count an event in the interval with this index."""
         self.count[index] += 1
         self.sum_value[index] += event.value or 0.0
-        self.people[index].add(event.profile_id)
+        self.people.setdefault(index, set()).add(event.profile_id)
 
     def measurements(self, names: Iterable[str]) -> dict[str, list[Any]]:
         """The measurements by name; `unique` counts profiles."""
-        unique = [len(found) for found in self.people]
+        unique = [len(self.people.get(index, ())) for index in range(len(self.count))]
         every: dict[str, list[Any]] = {
             "count": self.count,
             "sum_value": self.sum_value,

@@ -6,7 +6,7 @@ OpenAPI 2026-07-15.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -14,8 +14,11 @@ from .times import iso, iso_or_none
 
 EMAIL = "email.marketing"
 OPEN_TRACKING = "email.open_tracking"
-_LIFTED_BY_SUBSCRIBING = ("UNSUBSCRIBE", "SPAM_COMPLAINT", "USER_SUPPRESSED")
 _METHOD = "API"
+
+Reason = Literal["HARD_BOUNCE", "INVALID_EMAIL", "SPAM_COMPLAINT", "UNSUBSCRIBE", "USER_SUPPRESSED"]
+"""Why mail is stopped, in the account or for a list."""
+_LIFTED_BY_SUBSCRIBING: tuple[Reason, ...] = ("UNSUBSCRIBE", "SPAM_COMPLAINT", "USER_SUPPRESSED")
 
 
 class Channel(msgspec.Struct, gc=False):
@@ -26,14 +29,21 @@ class Channel(msgspec.Struct, gc=False):
     source: str | None = None
 
 
+class ListSuppression(NamedTuple):
+    """What stops mail of one list to a person."""
+
+    reason: Reason
+    since: float
+
+
 class Consent(msgspec.Struct, gc=False):
     """The consents of one person."""
 
     channels: dict[str, Channel] = {}
-    suppressions: dict[str, float] = {}
+    suppressions: dict[Reason, float] = {}
     """Reason to the instant it began; the whole account is closed to this address."""
-    list_suppressions: dict[str, float] = {}
-    """List id to the instant of unsubscribing from it."""
+    list_suppressions: dict[str, ListSuppression] = {}
+    """By list id."""
 
     def withdrawn_at(self, channel: str) -> float | None:
         """When `channel` was unsubscribed, if that is its last word."""
@@ -55,7 +65,14 @@ class Consent(msgspec.Struct, gc=False):
 
     def unsubscribe_from_list(self, list_id: str, instant: float) -> None:
         """Consent to email is withdrawn for one list; the others go on."""
-        self.list_suppressions.setdefault(list_id, instant)
+        self.suppress("UNSUBSCRIBE", list_id, instant)
+
+    def suppress(self, reason: Reason, list_id: str | None, instant: float) -> None:
+        """Stop mail of one list, or all of it; what had stopped it already, stays the reason."""
+        if list_id is None:
+            self.suppressions.setdefault(reason, instant)
+        else:
+            self.list_suppressions.setdefault(list_id, ListSuppression(reason, instant))
 
 
 _NOBODY = Consent()
@@ -102,8 +119,8 @@ def _email(record: Consent) -> dict[str, Any]:
             for reason, since in record.suppressions.items()
         ],
         "list_suppressions": [
-            {"list_id": list_id, "reason": "UNSUBSCRIBE", "timestamp": iso(since)}
-            for list_id, since in record.list_suppressions.items()
+            {"list_id": list_id, "reason": one.reason, "timestamp": iso(one.since)}
+            for list_id, one in record.list_suppressions.items()
         ],
     }
 

@@ -6,11 +6,12 @@ They need no key, are not limited and not counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from .arrangements import NewSegment
+from .arrangements import Arranging, NewSegment, PushToken, Suppression
 from .errors import plain
 from .exchange import Answer, Request, answer
 from .state import Minima, State
@@ -44,7 +45,9 @@ class Control:
             ("GET", "settings"): self._settings,
             ("POST", "settings"): self._configure,
             ("POST", "consume"): self._consume,
-            ("POST", "segments"): self._create_segment,
+            ("POST", "segments"): partial(self._arrange, NewSegment),
+            ("POST", "suppress"): partial(self._arrange, Suppression),
+            ("POST", "push-tokens"): partial(self._arrange, PushToken),
             ("POST", "reset"): self._reset,
         }
 
@@ -107,9 +110,8 @@ class Control:
         use = msgspec.json.decode(request.body, type=_Use)
         return answer(200, {"used": self._state.use_up(use.endpoint, use.calls)})
 
-    def _create_segment(self, request: Request) -> Answer:
-        wanted = msgspec.json.decode(request.body, type=NewSegment)
-        return answer(201, self._state.arrange(wanted))
+    def _arrange(self, kind: type[Arranging], request: Request) -> Answer:
+        return answer(201, self._state.arrange(msgspec.json.decode(request.body, type=kind)))
 
     def _reset(self, _: Request) -> Answer:
         self._state.reset()

@@ -14,6 +14,7 @@ from .consents import Consent
 from .ids import IdMaker
 
 LOCATION, PROPERTIES = "location", "properties"
+PUSH_TOKEN = "push_token"  # noqa: S105 - a kind of identifier, no secret
 IDENTIFIERS = ("email", "phone_number", "external_id", "anonymous_id")
 
 
@@ -65,6 +66,7 @@ class Profile(msgspec.Struct, gc=False):
     properties: dict[str, Any] = {}
     last_event: float | None = None
     consent: Consent | None = None
+    push_tokens: tuple[str, ...] = ()
 
     def permission(self) -> Consent:
         """The consent record, made on first use: most people never need one."""
@@ -80,7 +82,8 @@ class People:
         """Start without anyone; `ids` names the profiles to come."""
         self._ids = ids
         self._by_id: dict[str, Profile] = {}
-        self._index: dict[str, dict[str, Profile]] = {kind: {} for kind in IDENTIFIERS}
+        kinds = (*IDENTIFIERS, PUSH_TOKEN)
+        self._index: dict[str, dict[str, Profile]] = {kind: {} for kind in kinds}
 
     def __len__(self) -> int:
         """How many profiles there are."""
@@ -95,7 +98,7 @@ class People:
         return self._by_id.get(profile_id)
 
     def holder(self, kind: str, value: str) -> Profile | None:
-        """The profile that holds this identifier."""
+        """The profile that holds this identifier or push token."""
         return self._index[kind].get(value)
 
     def find(self, who: Who) -> Profile | None:
@@ -150,6 +153,16 @@ class People:
                 changed = True
         return changed
 
+    def give_token(self, profile: Profile, token: str) -> None:
+        """Give `profile` a push token; who had it before, has it no more (assumed)."""
+        former = self._index[PUSH_TOKEN].get(token)
+        if former is profile:
+            return
+        if former is not None:
+            former.push_tokens = tuple(one for one in former.push_tokens if one != token)
+        self._index[PUSH_TOKEN][token] = profile
+        profile.push_tokens += (token,)
+
     def clear(self, profile: Profile, kinds: Iterable[str]) -> None:
         """Take identifiers away from `profile`."""
         for kind in kinds:
@@ -159,6 +172,8 @@ class People:
     def delete(self, profile: Profile) -> None:
         """Forget `profile`."""
         self.clear(profile, IDENTIFIERS)
+        for token in profile.push_tokens:
+            del self._index[PUSH_TOKEN][token]
         del self._by_id[profile.id]
 
     def _drop_identifier(self, profile: Profile, kind: str) -> None:

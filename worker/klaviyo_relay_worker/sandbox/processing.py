@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .exchange import Answer, Call, Request
+from .novelties import with_novelties
 from .recording import Arranged, Line, Processed, Reset, Turned, lines
 from .routes import Route, find
 
@@ -19,6 +20,11 @@ _REVISION = "2026-07-15"
 
 def process(state: State, request: Request, route: Route, revision: str) -> Answer:
     """Run the operation; may refuse. What changes the account is recorded before it returns."""
+    answer = _run(state, request, route, revision)
+    return with_novelties(answer) if state.settings.unknown_fields else answer
+
+
+def _run(state: State, request: Request, route: Route, revision: str) -> Answer:
     call = Call(request, state.store, state.settings, route.ids, revision)
     only_reads = request.method == "GET" or route.operation.only_reads
     if state.recording is None or only_reads:

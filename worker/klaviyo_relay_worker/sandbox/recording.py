@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from .arrangements import NewSegment
+from .arrangements import Arranging
 from .settings import Settings
 
 
@@ -44,7 +44,7 @@ class Arranged(msgspec.Struct, frozen=True, kw_only=True, tag="arranged"):
     """What a test arranged, with the instant (epoch seconds) at which it did."""
 
     at: float
-    what: NewSegment
+    what: Arranging
 
 
 Line = Processed | Turned | Reset | Arranged

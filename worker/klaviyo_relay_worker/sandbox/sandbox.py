@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from .arrangements import NewSegment
+from .arrangements import NewSegment, PushToken, Suppression
+from .consents import Reason
 from .processing import list_creation, process, replay
 from .recording import Recording
 from .server import SandboxServer
@@ -157,6 +158,17 @@ class Sandbox:
         """
         wanted = NewSegment(name=name, profiles=profiles, is_active=is_active)
         return self._state.arrange(wanted)["id"]
+
+    def add_push_token(self, profile: str, token: str) -> None:
+        """Give a profile, named by email or id, a push token."""
+        self._state.arrange(PushToken(profile=profile, token=token))
+
+    def suppress(self, profile: str, reason: Reason, list_id: str | None = None) -> None:
+        """Stop mail to a profile, named by email or id: of one list, or all of it.
+
+        Raises ValueError for an unknown list or id; an unknown email makes a profile.
+        """
+        self._state.arrange(Suppression(profile=profile, reason=reason, list_id=list_id))
 
     def set_faults(self, rules: Iterable[Mapping[str, Any]]) -> None:
         """Put these fault rules in the place of all before (see `faults.Rule`)."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import consents
-from .arrangements import NewSegment
+from .arrangements import Arranging
 from .faults import FaultSwitch, Rule, rules_from
 from .ids import event_id
 from .journal import Entry, Journal
@@ -84,7 +84,7 @@ class State:
         self.faults.set(rules)
         return rules
 
-    def arrange(self, what: NewSegment) -> dict[str, str]:
+    def arrange(self, what: Arranging) -> dict[str, str]:
         """Do what no request could; raises ValueError where somebody is unknown."""
         with self.store.changed, self.clock.held(), self.store.open() as now:
             made = what.arrange(self.store, now)

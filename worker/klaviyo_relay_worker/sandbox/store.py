@@ -152,4 +152,6 @@ class Store:
         self.segments.move(nameless.id, profile.id)
         profile.properties = {**nameless.properties, **profile.properties}
         profile.attributes = {**nameless.attributes, **profile.attributes}
+        for token in nameless.push_tokens:
+            self.people.give_token(profile, token)
         self.people.delete(nameless)

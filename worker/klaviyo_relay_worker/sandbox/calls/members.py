@@ -9,7 +9,7 @@ from klaviyo_relay_worker.sandbox import filters, pages, resources
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.people import Profile
 
-from .profiles import holders, read_profile
+from . import profile_search
 
 LIST_FILTERS: filters.Allowed = {
     "email": filters.LISTED,
@@ -50,7 +50,7 @@ def _shown(call: Call, members: Mapping[str, float], allowed: filters.Allowed) -
 def _candidates(
     call: Call, members: Mapping[str, float], conditions: Sequence[filters.Condition]
 ) -> list[Member]:
-    named = holders(call.store, conditions)
+    named = profile_search.holders(call.store, conditions)
     if named is not None:
         return [Member(one, members[one.id]) for one in named if one.id in members]
     pairs = ((call.store.people.get(one), joined) for one, joined in members.items())
@@ -62,7 +62,9 @@ def _read_member(one: Member, field: str) -> object:
         return one.joined
     if field == "profile_id":
         return one.profile.id
-    return None if field == "push_token" else read_profile(one.profile, field)
+    if field == "push_token":
+        return one.profile.push_tokens
+    return getattr(one.profile, field)
 
 
 _ORDERS: dict[str, pages.Reader] = {"joined_group_at": lambda one: (one.joined, one.profile.id)}

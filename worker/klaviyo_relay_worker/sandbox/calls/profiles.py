@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
 from klaviyo_relay_worker.sandbox.decoding import decode_body, whole
 from klaviyo_relay_worker.sandbox.errors import (
@@ -17,26 +14,12 @@ from klaviyo_relay_worker.sandbox.errors import (
 )
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.people import Profile
-from klaviyo_relay_worker.sandbox.store import Store
+
+from . import profile_search
 
 _create = whole(bodies.ProfileCreate)
 _patch = whole(bodies.ProfilePatch)
 _import = whole(bodies.ProfileImport)
-
-_MARKETING = "subscriptions.email.marketing"
-_PROFILE_FILTERS: filters.Allowed = {
-    "id": filters.ANY,
-    "email": filters.ANY,
-    "phone_number": filters.ANY,
-    "external_id": filters.ANY,
-    "created": filters.STRICT_RANGE,
-    "updated": filters.STRICT_RANGE,
-    f"{_MARKETING}.suppression.reason": filters.ONE,
-    f"{_MARKETING}.suppression.timestamp": filters.RANGE,
-    f"{_MARKETING}.list_suppressions.reason": filters.ONE,
-    f"{_MARKETING}.list_suppressions.timestamp": filters.RANGE,
-    f"{_MARKETING}.list_suppressions.list_id": filters.ONE,
-}
 
 
 def import_profile(call: Call) -> Answer:
@@ -93,12 +76,12 @@ def get_profile(call: Call) -> Answer:
 
 def get_profiles(call: Call) -> Answer:
     """GET /api/profiles."""
-    conditions = filters.parse(call.parameter("filter"), _PROFILE_FILTERS)
+    conditions = filters.parse(call.parameter("filter"), profile_search.FILTERS)
     by_suppression = any("suppression" in one.field for one in conditions)
     if by_suppression and call.parameter("sort"):  # observed: such a filter takes no sort
         raise Refusal(400, Fault("A suppression filter cannot be sorted.", parameter="sort"))
     with call.store.open():
-        found = filters.keep(_candidates(call.store, conditions), conditions, read_profile)
+        found = profile_search.found(call.store, conditions)
         shown = pages.page(call, found, pages.PROFILES, _ORDERS, "created")
         data = [resources.profile(call, one) for one in shown.items]
     return answer(200, {"data": data, "links": shown.links})
@@ -142,45 +125,6 @@ def known(call: Call) -> Profile:
     if profile is None:
         raise not_found("profile", call.ids[0])
     return profile
-
-
-def holders(store: Store, conditions: Sequence[filters.Condition]) -> list[Profile] | None:
-    """The profiles that an index finds for an identifier filter; None without such a filter."""
-    for condition in conditions:
-        if condition.field in ("id", "profile_id"):
-            named: Iterable[Profile | None] = map(store.people.get, condition.values)
-        elif condition.field in ("email", "phone_number"):
-            kind = condition.field
-            named = [store.people.holder(kind, value) for value in condition.values]
-        else:
-            continue
-        return list({one.id: one for one in named if one}.values())
-    return None
-
-
-def read_profile(one: Profile, field: str) -> object:
-    """A field of a profile as filters compare it: times in epoch seconds."""
-    if field.startswith(_MARKETING):
-        return _read_suppression(one, field.removeprefix(f"{_MARKETING}."))
-    return getattr(one, field)
-
-
-def _candidates(store: Store, conditions: Sequence[filters.Condition]) -> Iterable[Profile]:
-    found = holders(store, conditions)
-    return list(store.people) if found is None else found
-
-
-def _read_suppression(one: Profile, field: str) -> list[Any]:
-    record = one.consent
-    if record is None:
-        return []
-    kind, _, member = field.partition(".")
-    suppressions = record.suppressions if kind == "suppression" else record.list_suppressions
-    if member == "timestamp":
-        return list(suppressions.values())
-    if kind == "list_suppressions" and member == "reason":
-        return ["UNSUBSCRIBE"] * len(suppressions)
-    return list(suppressions)
 
 
 def _refuse_large(call: Call) -> None:

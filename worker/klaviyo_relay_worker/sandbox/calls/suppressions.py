@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from klaviyo_relay_worker.sandbox import bodies, checks, resources
-from klaviyo_relay_worker.sandbox.consents import Consent
+from klaviyo_relay_worker.sandbox.consents import Consent, Reason
 from klaviyo_relay_worker.sandbox.decoding import decode_body, each, whole, within
 from klaviyo_relay_worker.sandbox.errors import invalid, not_found
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
@@ -20,7 +20,7 @@ from klaviyo_relay_worker.sandbox.store import Store
 SUPPRESS, UNSUPPRESS = "profile-suppression-bulk-create-job", "profile-suppression-bulk-delete-job"
 PROFILES = ("data", "attributes", "profiles", "data")
 _PROFILES_POINTER = "/" + "/".join(PROFILES)
-_REASON = "USER_SUPPRESSED"
+_REASON: Reason = "USER_SUPPRESSED"
 
 _suppress = whole(bodies.SuppressJob)
 _unsuppress = whole(bodies.UnsuppressJob)
@@ -106,7 +106,7 @@ def _add(store: Store, emails: list[str], job: Job) -> None:
     for email in emails:
         record = _record(store, email, job.due)
         job.skipped += _REASON in record.suppressions
-        record.suppressions.setdefault(_REASON, job.due)
+        record.suppress(_REASON, None, job.due)
 
 
 def _lift(store: Store, emails: list[str], job: Job) -> None:
