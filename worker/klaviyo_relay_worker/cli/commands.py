@@ -14,6 +14,7 @@ from klaviyo_relay_worker.cli.explain import explain
 from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.cli.get import get
 from klaviyo_relay_worker.cli.load import load
+from klaviyo_relay_worker.cli.metrics import metrics
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.pauses import pause, resume
 from klaviyo_relay_worker.cli.run import demo, sandbox, worker
@@ -33,6 +34,7 @@ for command in (
     sandbox,
     load,
     status,
+    metrics,
     check,
     explain,
     get,
