@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.stage import Figure
 from klaviyo_relay_worker.embedded import find_server
 
-ALL = ("imports", "enqueue", "batch", "latency", "backfill", "delivery", "memory", "steady")
+ALL = ("imports", "enqueue", "batch", "load", "latency", "backfill", "delivery", "memory", "steady")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -12,9 +12,14 @@ from klaviyo_relay_worker.cli.dead import dead
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
 from klaviyo_relay_worker.cli.explain import explain
 from klaviyo_relay_worker.cli.forget import forget
+from klaviyo_relay_worker.cli.get import get
+from klaviyo_relay_worker.cli.load import load
+from klaviyo_relay_worker.cli.metrics import metrics
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.pauses import pause, resume
 from klaviyo_relay_worker.cli.run import demo, sandbox, worker
+from klaviyo_relay_worker.cli.words import sentence
+from klaviyo_relay_worker.errors import InvalidArgumentError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,9 +32,12 @@ for command in (
     demo,
     worker,
     sandbox,
+    load,
     status,
+    metrics,
     check,
     explain,
+    get,
     dead,
     forget,
     spool,
@@ -38,6 +46,17 @@ for command in (
     *VERB_COMMANDS,
 ):
     cli.add_command(command)
+
+
+def _keep_examples(command: click.Command) -> None:
+    r"""Turn the `\b` of raw docstrings into click's mark for lines that must not be rewrapped."""
+    command.help = command.help and command.help.replace(r"\b", "\b")
+    if isinstance(command, click.Group):
+        for one in command.commands.values():
+            _keep_examples(one)
+
+
+_keep_examples(cli)
 
 
 def run() -> None:
@@ -49,8 +68,8 @@ def run() -> None:
             click.echo(f"klaviyo-relay: {fault}", err=True)
         sys.exit(2)
     except RelayError as error:
-        click.echo(f"klaviyo-relay: {error}", err=True)
-        sys.exit(1)
+        click.echo(f"klaviyo-relay: {sentence(error)}", err=True)
+        sys.exit(2 if isinstance(error, InvalidArgumentError) else 1)
     except RedisError as error:
         click.echo(f"klaviyo-relay: Redis does not answer: {error}", err=True)
         sys.exit(1)

@@ -51,9 +51,12 @@ def path_part(argument: str, value: object) -> str:
 
 
 def listed(argument: str, value: object) -> str:
-    """The id of a list or segment: six letters and digits."""
-    with _as_argument():
+    """The id of a list or segment."""
+    try:
         return validation.list_id(argument, value)
+    except InvalidCommandError:
+        rule = "must be six letters and digits, as in its URL at Klaviyo"
+        raise InvalidArgumentError(argument, rule) from None
 
 
 def number(argument: str, value: int | None) -> int | None:
