@@ -301,8 +301,15 @@ class ClusterScript:
         # The name that EVALSHA knows it by.
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, keys: Sequence[str] = (), args: Sequence[Any] = ()) -> Any:
-        """Run it where its keys are."""
+    def __call__(
+        self,
+        keys: Sequence[str] = (),
+        args: Sequence[Any] = (),
+        client: ClusterPipeline | None = None,
+    ) -> Any:
+        """Run it where its keys are; or in a pipeline, where nobody loads it first."""
+        if client is not None:
+            return client.execute_command("EVAL", self._text, len(keys), *keys, *args)
         try:
             return self._cluster.evalsha(self._sha, len(keys), *keys, *args)
         except NoScriptError:

@@ -162,7 +162,6 @@ class LaneEntrance:
         self._surveyed_at = 0.0
         self._replication = Replication()
 
-    @property
     def replicated_until(self) -> float:
         """What was confirmed by then, in monotonic seconds, need not be kept for a failover.
 

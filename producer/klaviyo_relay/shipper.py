@@ -300,7 +300,7 @@ class Shipper:
         shipped = self._own.ship_some(entrance)
         with self._progress:
             self._progress.notify_all()
-        self._own.tidy(entrance.replicated_until)
+        self._own.tidy(entrance.replicated_until())
         if not shipped:
             self._adopt(entrance)
         return shipped
@@ -407,7 +407,7 @@ def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
     And for as long as its replicas are behind.
     """
     now = entrance.now()
-    window = max(RESHIP_SECONDS, time.monotonic() - entrance.replicated_until)
+    window = max(RESHIP_SECONDS, time.monotonic() - entrance.replicated_until())
     for name, newest in orphan.spool.lanes().items():
         mark = entrance.dated_mark(name, orphan.spool.source)
         if mark.number < newest or now - mark.at <= window:

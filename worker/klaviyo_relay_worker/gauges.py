@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.breaker import Breakers, family_of
+from klaviyo_relay_worker.occupancy import fullest
 from klaviyo_relay_worker.quota_use import QuotaUse
 from klaviyo_relay_worker.status import Status, spool_report
 from klaviyo_relay_worker.telemetry.counters import ACCOUNTS_MOST, NAMESPACE
@@ -61,7 +62,7 @@ class Reading(Struct, frozen=True):
         report: as `Status.report` gives it.
         breakers: (account, family) -> state, as in BREAKER_STATES.
         quotas: (account, endpoint) -> share of the minute's limit.
-        memory_used, memory_most: bytes; the latter is 0 without a limit.
+        memory_used, memory_most: bytes, of the fullest server; the latter is 0 without a limit.
     """
 
     report: dict[str, Any]
@@ -116,13 +117,13 @@ class Gauges:
     def _read(self) -> Reading:
         report = self._status.report()
         accounts = report["accounts"]
-        memory: Any = self._redis.info("memory")
+        _, memory = fullest(self._redis)
         return Reading(
             report=report,
             breakers=self._breaker_states(accounts),
             quotas=self._quota_use.shares(_shown(accounts)),
-            memory_used=int(memory["used_memory"]),
-            memory_most=int(memory.get("maxmemory", 0)),
+            memory_used=memory.used,
+            memory_most=memory.most,
         )
 
     def _breaker_states(self, accounts: dict[str, Any]) -> dict[tuple[str, str], int]:

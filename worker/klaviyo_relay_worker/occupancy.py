@@ -64,7 +64,7 @@ def occupancy(redis: Redis, keys: Keys) -> Occupancy:
     """
     names: Any = redis.smembers(keys.register)
     lanes = [keys.lane(*split(name.decode())) for name in names]
-    node, memory = _fullest(redis)
+    node, memory = fullest(redis)
     pipeline = node.pipeline(transaction=False)
     for lane in lanes:
         if node_of(redis, lane.stream) is node:
@@ -73,7 +73,12 @@ def occupancy(redis: Redis, keys: Keys) -> Occupancy:
     return replace(memory, ours=sum(size or 0 for size in pipeline.execute()))
 
 
-def _fullest(redis: Redis) -> tuple[Redis, Occupancy]:
+def fullest(redis: Redis) -> tuple[Redis, Occupancy]:
+    """The server with the lanes, or a cluster's fullest primary; of its memory nothing is `ours`.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
     found = [(node, _memory(node)) for node in nodes_of(redis)]
     return max(found, key=lambda pair: pair[1].share)
 
@@ -99,7 +104,7 @@ class OccupancyReporter:
         """
         if time.monotonic() < self._report_at:
             return
-        if _fullest(self._redis)[1].is_above_watermark:
+        if fullest(self._redis)[1].is_above_watermark:
             self._report_at = time.monotonic() + REPORT_EVERY_SECONDS
             logger.error(
                 "%s. Producers keep their commands in the spool; deliveries go on."

@@ -137,7 +137,7 @@ class Shipment:
         return self._is_due()
 
     def _is_due(self) -> bool:
-        until = min(self._entrance.replicated_until, time.monotonic() - RESHIP_SECONDS)
+        until = min(self._entrance.replicated_until(), time.monotonic() - RESHIP_SECONDS)
         return bool(self._confirmed) and self._confirmed[0].since < until
 
 

@@ -14,6 +14,7 @@ from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance, connect, node_of, nodes_of
 from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.gauges import Gauges
 
 KEYS = Keys()
 
@@ -192,6 +193,20 @@ def test_connecting_to_a_cluster_asks_nobody_before_it_is_used():
         "connect('redis+cluster://127.0.0.1:1,127.0.0.1:2')"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+
+
+def test_metrics_are_read_from_all_nodes(site, cluster):
+    site.enqueue(Track(metric="Placed Order", email="a@shop.io"))
+    for node in cluster.nodes:
+        node.ask("CONFIG SET", "maxmemory", 10**9)
+    found = {
+        family.name: {tuple(one.labels.values()): one.value for one in family.samples}
+        for family in Gauges(site.redis, site.settings).collect()
+    }
+    assert found["klaviyo_relay_redis_up"] == {(): 1}
+    assert found["klaviyo_relay_backlog"] == {("default", "events"): 1}
+    assert found["klaviyo_relay_quota_used_ratio"]["default", "POST /api/events"] == 0
+    assert found["klaviyo_relay_redis_memory_max_bytes"] == {(): 10**9}
 
 
 def test_every_primary_of_a_cluster_is_surveyed(cluster):
