@@ -65,6 +65,10 @@ def create_app(
         broker_connection_max_retries=None,
         # Verbs that were under way come back anyway, and a lane takes each only once.
         worker_cancel_long_running_tasks_on_connection_loss=True,
+        # After a lost connection Celery (5.7.0) lets fewer messages in, and then more again: from
+        # the pool's threads, which over AMQP take answers away from its main thread, or it theirs
+        # (`consumer._restore_prefetch_count_after_connection_restart`). Both hang for ever.
+        worker_enable_prefetch_count_reduction=False,
     )
     install(app, settings, ends_when_stalled=True, telemetry=telemetry)
     return app
