@@ -14,10 +14,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.stage import Figure
+from bench.stage import QUICK_VARIABLE, Figure, Measurement
 from klaviyo_relay_worker.embedded import find_server
 
-ALL = ("imports", "enqueue", "batch", "latency", "backfill", "delivery", "memory", "steady")
+ALL = (
+    "imports",
+    "enqueue",
+    "batch",
+    "latency",
+    "limited",
+    "backfill",
+    "delivery",
+    "memory",
+    "steady",
+)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
@@ -27,12 +37,17 @@ def main() -> int:
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all by default"
     )
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    parser.add_argument("--quick", action="store_true", help="only see that everything works")
     options = parser.parse_args()
+    if options.quick:
+        os.environ[QUICK_VARIABLE] = "1"
     figures: list[Figure] = []
+    measured: list[Measurement] = []
     for name in options.names or ALL:
         module = importlib.import_module(f"bench.{name}")
         print((module.__doc__ or "").splitlines()[0])
-        figures += module.run()
+        for one in module.run():
+            (measured if isinstance(one, Measurement) else figures).append(one)
     table = _table(figures)
     print(f"\n{table}")
     if options.write:
