@@ -33,26 +33,37 @@ def start(peer: Peer, mode: str, count: int, place: Place) -> subprocess.Popen[s
 def result(
     process: subprocess.Popen[str], seconds: float = TIMEOUT_SECONDS
 ) -> dict[str, float] | None:
-    """What it printed; None if it was still at it after so long, or failed. Either way it ends."""
+    """What it printed; None if it was still at it after so long: then it is killed.
+
+    Raises:
+        RuntimeError: it ended without a result.
+    """
     with process:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             return None
-    return json.loads(output) if output else None
+    if not output:
+        raise RuntimeError(f"no result from {process.args!r}")
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, float]:
+    """What it printed.
+
+    Raises:
+        RuntimeError: it printed nothing, or not in time.
+    """
+    found = result(process)
+    if found is None:
+        raise RuntimeError(f"not done in time: {process.args!r}")
+    return found
 
 
 def run(peer: Peer, mode: str, count: int, place: Place) -> dict[str, float]:
-    """Start it and wait for what it prints.
-
-    Raises:
-        RuntimeError: it printed nothing.
-    """
-    found = result(start(peer, mode, count, place))
-    if found is None:
-        raise RuntimeError(f"{peer.name}: no result")
-    return found
+    return finished(start(peer, mode, count, place))
 
 
 def fill(peer: Peer, count: int, place: Place) -> None:
