@@ -28,7 +28,7 @@ from klaviyo_relay import Producer
 
 QUEUED = 10_000
 FLOOD = size(100_000, 20_000)
-PEER_FLOOD = size(2_000, 300)
+PEER_FLOOD = size(1_500, 300)
 ROUNDS = size(3, 1)
 PEERS = tuple(peer for peer in DELIVERING if peer is not RELAY)
 SHARE_AT_MOST = 1 / 20

@@ -33,7 +33,7 @@ ALL: tuple[Peer, ...] = (
 )
 BY_NAME = {peer.name: peer for peer in ALL}
 RELAY = relay.PEER
-CALLED = tuple(peer for peer in ALL if not peer.is_variant)
+CALLED = tuple(peer for peer in ALL if peer.is_installed and not peer.is_variant)
 DELIVERING = tuple(peer for peer in ALL if peer.worker)
 # The one that the bars are about.
 FIRST = celery_sdk.PEER

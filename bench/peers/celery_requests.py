@@ -13,6 +13,7 @@ PEER = Peer(
     name="celery-requests",
     title="Celery + requests",
     caller=partial(celery_calls.caller, TASKS),
+    module="requests",
     imports="from celery import Celery; import kombu.transport.redis; import requests",
     worker=celery_calls.worker(TASKS, celery_calls.THREADS),
     uses_redis=True,

@@ -13,6 +13,7 @@ PEER = Peer(
     name="celery-sdk",
     title="Celery + klaviyo-api",
     caller=partial(celery_calls.caller, TASKS),
+    module="klaviyo_api",
     imports="from celery import Celery; import kombu.transport.redis; import klaviyo_api",
     worker=celery_calls.worker(TASKS, celery_calls.THREADS),
     uses_redis=True,

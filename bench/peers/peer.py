@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ class Peer(NamedTuple):
     caller: Callable[[Place], Caller]
     arrived: Callable[[Place], int]
     """How many orders are kept where its calls leave them, whatever became of the caller."""
+    module: str
+    """Without it the peer is not installed."""
     imports: str
     """What a process that calls it has to import."""
     worker: tuple[str, ...] | None = None
@@ -46,3 +49,7 @@ class Peer(NamedTuple):
     """In a flood; fewer for those that need long."""
     is_variant: bool = False
     """Called as the peer before it is; only its worker differs."""
+
+    @property
+    def is_installed(self) -> bool:
+        return find_spec(self.module) is not None

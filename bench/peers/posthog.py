@@ -25,6 +25,7 @@ PEER = Peer(
     name="posthog",
     title="posthog",
     caller=_caller,
+    module="posthog",
     imports="import posthog",
     arrived=sink.arrived,
 )

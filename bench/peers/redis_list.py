@@ -36,6 +36,7 @@ PEER = Peer(
     name="redis",
     title="bare redis-py, RPUSH",
     caller=_caller,
+    module="redis",
     imports="import redis",
     uses_redis=True,
     arrived=_arrived,

@@ -31,6 +31,7 @@ PEER = Peer(
     name="relay",
     title="**klaviyo-relay**",
     caller=_caller,
+    module="klaviyo_relay",
     imports="import klaviyo_relay",
     worker=("-m", "klaviyo_relay_worker", "worker", "--concurrency", "16"),
     uses_redis=True,

@@ -23,6 +23,7 @@ PEER = Peer(
     name="rudder",
     title="rudder-sdk-python",
     caller=_caller,
+    module="rudderstack",
     imports="import rudderstack.analytics",
     arrived=sink.arrived,
 )

@@ -23,6 +23,7 @@ PEER = Peer(
     name="segment",
     title="segment-analytics-python",
     caller=_caller,
+    module="segment",
     imports="import segment.analytics",
     arrived=sink.arrived,
 )

@@ -35,6 +35,7 @@ PEER = Peer(
     name="sqlite",
     title="bare SQLite, INSERT",
     caller=_caller,
+    module="sqlite3",
     imports="import sqlite3",
     arrived=_arrived,
 )
