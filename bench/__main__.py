@@ -44,12 +44,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help=f"also {', '.join(LONG)}")
     parser.add_argument("--write", action="store_true", help="keep what a part of a run measured")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where it is kept (%(default)s)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if not find_spec(f"bench.{name}")]:
+        parser.error(f"there is no {', '.join(unknown)}")
+    return options
 
 
 def _wanted(options: argparse.Namespace) -> list[str]:
     """What is to run; a module that this version does not have is left out."""
-    names = options.names or [*ALL, *(LONG if options.full else ())]
+    if options.names:
+        return list(options.names)
+    names = (*ALL, *(LONG if options.full else ()))
     return [name for name in names if find_spec(f"bench.{name}")]
 
 
