@@ -4,8 +4,8 @@
 
 How each peer is set up stands in bench/peers. A flood is one call after the other; the senders of
 segment, posthog and rudder send to a server on loopback meanwhile, as klaviyo-relay's shipper ships
-to Redis. With Redis stopped (SIGSTOP) a peer whose first call has not returned when Redis goes on
-is said to block. Kills come right after the last call had returned.
+to Redis. With Redis stopped (SIGSTOP) a peer of which no call has succeeded when Redis goes on is
+said to block. Kills come right after the last call had returned.
 """
 
 from __future__ import annotations

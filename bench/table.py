@@ -29,7 +29,7 @@ NO_BACKLOG = (
 )
 NOT_INSTALLED = "The package is not installed here."
 NOT_RUN = "Not measured in this run."
-BLOCKED = f"No call had returned when Redis went on, after {STOPPED_SECONDS} s."
+BLOCKED = f"It blocked or raised: no call succeeded in the {STOPPED_SECONDS} s of the stop."
 
 
 class Row(NamedTuple):
