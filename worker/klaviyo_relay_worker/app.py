@@ -161,8 +161,10 @@ class _DoorbellStep(bootsteps.StartStopStep):
     app: Celery
     ends_when_stalled: bool
 
-    def start(self, _worker: Any) -> None:
+    def start(self, worker: Any) -> None:
         settings = self.office.settings
+        # The command line may have given the worker more or fewer threads than the settings.
+        self.office.planner.turns.resize(worker.concurrency)
         redis = connect(settings.redis_url)
         self.office.doorbell = Doorbell(
             redis, settings.keys, self._ring, lambda: self.office.planner

@@ -66,8 +66,12 @@ def _deliver(office: Office, account: str, lane: str) -> None:
     try:
         if office.doorbell is not None:
             office.doorbell.answered(name)
-        if office.planner.deliver(account, lane) and office.doorbell is not None:
-            office.doorbell.ring(name)
+        has_more = office.planner.deliver(account, lane)
+        if office.doorbell is not None:
+            for other in office.planner.turned_away(account):
+                office.doorbell.ring(f"{account}:{other}")
+            if has_more:
+                office.doorbell.ring(name)
     except RedisError as error:
         logger.warning("cannot deliver %s while Redis is away: %s", name, error)
 
