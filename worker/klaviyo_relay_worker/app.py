@@ -16,6 +16,7 @@ from celery.signals import worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay_worker.discretion import be_discreet
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.settings import WorkerSettings
@@ -46,6 +47,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         ConfigurationError: the environment has settings that cannot work.
     """
     settings = settings or WorkerSettings.from_env()
+    be_discreet()
     app = Celery("klaviyo_relay", broker=_kombu_url(settings.broker_url), set_as_current=False)
     if urlsplit(settings.broker_url).scheme in ("redis", "rediss", "unix"):
         app.conf.broker_transport = "klaviyo_relay_worker.transport:Transport"
