@@ -65,6 +65,7 @@ def test_all_is_delivered_by_users_that_may_do_little(url_of, site_of, sandbox, 
     ):  # fmt: skip
         done = site.run(*arguments)
         assert (done.returncode, done.stderr) == (0, ""), arguments
+    assert "appendfsync cannot be read" in site.run("check").stdout
     assert "NOPERM" not in worker.log()
     assert "no permissions" not in worker.log()
 

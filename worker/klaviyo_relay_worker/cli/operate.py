@@ -1,4 +1,4 @@
-"""`klaviyo-relay status` and `spool`: seeing what is where."""
+"""`klaviyo-relay status`, `check` and `spool`: seeing what is where, and what is wrong."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import click
 import msgspec
 from redis.exceptions import RedisError
 
+from klaviyo_relay import validation
+from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
-from klaviyo_relay_worker.checkup import check_keys, check_redis, check_spool
+from klaviyo_relay_worker.app import check_broker_answers
+from klaviyo_relay_worker.checkup import check_redis, check_spool
+from klaviyo_relay_worker.key_checkup import check_keys
+from klaviyo_relay_worker.redis_checkup import check_persistence
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status, spool_report
+from klaviyo_relay_worker.work_checkup import check_work
 
 _COLUMNS = (
     "accepted",
@@ -96,21 +102,43 @@ _MARKS = {"ok": "  ok     ", "warning": "  WARNING", "fault": "  FAULT  "}
 
 
 @click.command()
+@click.option("--list-id", "list_ids", multiple=True, help="a list that must exist; repeatable")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document a finding")
-def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
-    """Look at settings, spool, Redis and API keys; each finding says how to mend it.
+def check(list_ids: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    r"""Look at spool, Redis, broker, workers, lanes and API keys; say how to mend what is wrong.
 
-    Exit code 0 if nothing is wrong, 1 with warnings, 2 with faults.
+    Reads at Klaviyo, and writes nothing anywhere. Exit code 0 if nothing is wrong, 1 with a fault,
+    3 with warnings alone, 2 for wrong usage or settings.
+
+    \b
+    Example:
+      klaviyo-relay check --list-id Xyz123
     """
     settings = Settings.from_env()
     worker = WorkerSettings.from_env()
+    for list_id in list_ids:
+        _check_form(list_id)
     redis = connect(settings.redis_url)
     levels = []
-    for finding in chain(check_spool(settings), check_redis(redis, settings), check_keys(worker)):
+    for finding in chain(
+        check_spool(settings),
+        check_redis(redis, settings),
+        check_persistence(redis),
+        check_broker_answers(worker),
+        check_work(redis, settings.keys),
+        check_keys(worker, list_ids),
+    ):
         levels.append(finding.level)
         line = f"{_MARKS[finding.level]}  {finding.subject}: {finding.text}"
         click.echo(msgspec.json.encode(finding).decode() if as_json else line)
-    raise SystemExit(2 if "fault" in levels else 1 if "warning" in levels else 0)
+    raise SystemExit(1 if "fault" in levels else 3 if "warning" in levels else 0)
+
+
+def _check_form(list_id: str) -> None:
+    try:
+        validation.list_id("--list-id", list_id)
+    except InvalidCommandError as error:
+        raise click.UsageError(str(error)) from None
 
 
 @click.group()
