@@ -81,7 +81,7 @@ def dead_redrive(rate: float | None, **given: Any) -> None:
 
     \b
     Example:
-      klaviyo-relay dead redrive --lane events --code invalid --since 2h --rate 50/s
+      klaviyo-relay dead redrive --code invalid --since 2h --rate 50/s
     """
     box, choice = open_box(), _choice(given)
     pages = _counted(box, choice, "redriven")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -25,6 +25,7 @@ from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status, spool_report
 from klaviyo_relay_worker.work_checkup import check_work
 
+WATCH_SECONDS = 1.0
 _COLUMNS = (
     "accepted",
     "delivered",
@@ -44,7 +45,8 @@ _COLUMNS = (
 def status(as_json: bool, watch: bool, audit: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""What is where: every lane with its commands, and whether the numbers add up.
 
-    Exit code 1 if a command is lost or in surplus (which must never be).
+    Exit code 0 if they do; 1 if a command is lost or in surplus (which must never be), or Redis
+    does not answer. --watch goes on while Redis is away, and prints with --json a document a line.
 
     \b
     Example:
@@ -52,15 +54,37 @@ def status(as_json: bool, watch: bool, audit: bool) -> None:  # noqa: FBT001 - c
     """
     settings = Settings.from_env()
     redis = connect(settings.redis_url)
-    while True:
+    entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
+
+    def look() -> dict[str, Any]:
         report = Status(redis, settings.keys).report(audits=audit)
-        entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
-        report["spool"] = spool_report(settings, entrance)
-        click.echo(json.dumps(report) if as_json else _table(report))
-        if not watch:
-            break
-        time.sleep(1.0)
+        return {**report, "spool": spool_report(settings, entrance)}
+
+    report = _watched(look, as_json=as_json) if watch else _shown(look(), as_json=as_json)
     raise SystemExit(1 if report["lost"] or report["surplus"] else 0)
+
+
+def _shown(report: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    click.echo(json.dumps(report) if as_json else _table(report))
+    return report
+
+
+def _watched(look: Callable[[], dict[str, Any]], *, as_json: bool) -> dict[str, Any]:
+    """Show it again and again until Ctrl-C; returns the last report."""
+    report: dict[str, Any] = {"lost": 0, "surplus": 0}
+    try:
+        while True:
+            try:
+                found = look()
+            except RedisError as error:
+                click.echo(f"Redis does not answer: {error}", err=True)
+            else:
+                # Does nothing where standard output is no terminal.
+                click.clear()
+                report = _shown(found, as_json=as_json)
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return report
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -143,12 +167,24 @@ def _check_form(list_id: str) -> None:
 
 @click.group()
 def spool() -> None:
-    """The commands on this machine's disk."""
+    r"""The commands on this machine's disk.
+
+    \b
+    Example:
+      klaviyo-relay spool status
+    """
 
 
 @spool.command("status")
 def spool_status() -> None:
-    """How many commands wait on this machine, as JSON; works without Redis too."""
+    r"""How many commands wait on this machine, as JSON; works without Redis too.
+
+    Without Redis, what it may have got already counts, too. Exit code 0.
+
+    \b
+    Example:
+      klaviyo-relay spool status
+    """
     settings = Settings.from_env()
     entrance: LaneEntrance | None = LaneEntrance(connect(settings.redis_url), settings.keys, 1)
     try:
@@ -160,7 +196,14 @@ def spool_status() -> None:
 
 @spool.command("flush")
 def spool_flush() -> None:
-    """Ship what processes of this machine left behind: after a crash, before a shutdown."""
+    r"""Ship what processes of this machine left behind: after a crash, before a shutdown.
+
+    Exit code 0 if nothing is left, 1 otherwise.
+
+    \b
+    Example:
+      klaviyo-relay spool flush
+    """
     settings = Settings.from_env()
     entrance = LaneEntrance(connect(settings.redis_url), settings.keys, settings.lane_max_bytes)
     files = ship_orphans(entrance, settings)
