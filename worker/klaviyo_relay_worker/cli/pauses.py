@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from klaviyo_relay.lane_entrance import connect
@@ -11,6 +13,7 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.status import Status
 
 _lane_option = click.option("--lane", help="only this lane, such as events or events:bulk")
+_json_option = click.option("--json", "as_json", is_flag=True, help="one JSON document")
 
 
 def _lanes(account: str, lane: str | None) -> list[Lane]:
@@ -35,10 +38,12 @@ def _breakers() -> Breakers:
 @click.command()
 @click.argument("account")
 @_lane_option
-def pause(account: str, lane: str | None) -> None:
+@_json_option
+def pause(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""Deliver nothing of an account, or of one of its lanes, until somebody says resume.
 
-    What is in flight is finished. Commands are accepted as ever and wait.
+    What is in flight is finished. Commands are accepted as ever and wait. Exit code 0 if it is
+    paused (again), 1 if there is no such account or lane, or Redis does not answer.
 
     \b
     Example:
@@ -49,14 +54,17 @@ def pause(account: str, lane: str | None) -> None:
         _breakers().pause(account, WHOLE_ACCOUNT, PERSON)
     else:
         lanes[0].pause()
-    click.echo(f"{account}{':' + lane if lane else ''} is paused")
+    _say(account, lane, "is paused", as_json=as_json)
 
 
 @click.command()
 @click.argument("account")
 @_lane_option
-def resume(account: str, lane: str | None) -> None:
+@_json_option
+def resume(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""Go on delivering: ends every pause, Klaviyo's or a person's, and every wait.
+
+    A pause of the whole account ends with --lane, too. Exit codes as those of pause.
 
     \b
     Example:
@@ -68,4 +76,12 @@ def resume(account: str, lane: str | None) -> None:
     for one in lanes:
         breakers.resume(account, family_of(one.lane))
         one.resume()
-    click.echo(f"{account}{':' + lane if lane else ''} goes on")
+    _say(account, lane, "goes on", as_json=as_json)
+
+
+def _say(account: str, lane: str | None, what: str, *, as_json: bool) -> None:
+    if as_json:
+        is_paused = what == "is paused"
+        click.echo(json.dumps({"account": account, "lane": lane, "paused": is_paused}))
+        return
+    click.echo(f"{account}{':' + lane if lane else ''} {what}")
