@@ -157,7 +157,16 @@ class Actions:
     def _with_commands(self, lane: str, heads: Sequence[Head]) -> list[DeadLetter]:
         key = self._keys.lane(*split(lane)).dead
         stored: Any = self._redis.hmget(key, [head.id for head in heads])
-        return [_decode(one) for one in stored if one is not None]
+        letters = (_letter(one) for one in stored if one is not None)
+        return [letter for letter in letters if letter is not None]
+
+
+def _letter(stored: bytes) -> DeadLetter | None:
+    """A letter; None for what this release has not written, which stays where it is."""
+    try:
+        return _decode(stored)
+    except msgspec.DecodeError:
+        return None
 
 
 def _head_of(letter: DeadLetter) -> Head:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -104,8 +104,8 @@ class Views:
     def redis_is_away(self, request: Request, error: Exception) -> Response:
         """Say so; the script tries again by itself."""
         name = "away.html" if request.url.path == "/live" else "away_page.html"
-        reason = str(error) if isinstance(error, RedisError) else type(error).__name__
-        return html(name, 503, **self.common(request), reason=reason)
+        does = "refuses" if isinstance(error, ResponseError) else "does not answer"
+        return html(name, 503, **self.common(request), does=does, reason=str(error))
 
     def failed(self, request: Request, error: Exception) -> Response:
         """Say what cannot be done."""
