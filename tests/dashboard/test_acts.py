@@ -69,7 +69,7 @@ def test_one_click_moves_no_more_than_a_bounded_number(dashboard, stock, monkeyp
     monkeypatch.setattr(module, "ACTED_MOST", 250)
     stock.die(600)
     page, answer = dashboard.confirmed(what="redrive", lane=LANE, group=group_of(stock))
-    assert "of many more" in page
+    assert "The first 250 dead letters; there may be more" in page
     assert "250 commands" in done(dashboard, answer)
     assert stock.numbers() == {"backlog": 250, "dead": 350}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from importlib.util import find_spec
 
 import click
@@ -47,4 +48,6 @@ def dashboard(port: int, host: str, names: tuple[str, ...]) -> None:
     with listening:
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"dashboard at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
-        server_of(app).run(sockets=[listening])
+        # The server ends in order on Ctrl-C, and then says so once more.
+        with suppress(KeyboardInterrupt):
+            server_of(app).run(sockets=[listening])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -73,14 +73,18 @@ class Actions:
 
     def choose(self, choice: Choice, until: float = float("inf")) -> Chosen:
         """The letters of a choice that died until a time."""
+        if choice.id:
+            letter = DeadLetters(self._redis, self._keys).find([choice.lane], choice.id)
+            return Chosen([_head_of(letter)] if letter else [], is_all=True)
         found: list[Head] = []
-        for head in self._candidates(choice):
+        scan = self._heads.scan(choice.lane, _SCANNED_MOST)
+        for head in _of_group(scan, choice.group):
             if head.dead_at <= until:
                 found.append(head)
             if len(found) > ACTED_MOST:
                 break
         heads = sorted(found[:ACTED_MOST], key=lambda head: head.dead_at)
-        return Chosen(heads, is_all=len(found) <= ACTED_MOST)
+        return Chosen(heads, is_all=scan.is_whole)
 
     def redrive(self, choice: Choice, heads: Sequence[Head], who: str) -> str:
         """Back into the lane; returns the id of the audit's entry."""
@@ -140,25 +144,21 @@ class Actions:
     def _letters(self) -> DeadLetters:
         return DeadLetters(self._redis, self._keys, journal_bytes=self._room.bytes())
 
-    def _candidates(self, choice: Choice) -> Iterator[Head]:
-        if choice.id:
-            letter = DeadLetters(self._redis, self._keys).find([choice.lane], choice.id)
-            if letter is not None:
-                yield _head_of(letter)
-            return
-        is_wanted: dict[Cause, bool] = {}
-        for head in self._heads.scan(choice.lane, _SCANNED_MOST):
-            cause = cause_of(head)
-            if cause not in is_wanted:
-                is_wanted[cause] = cause.name == choice.group
-            if is_wanted[cause]:
-                yield head
-
     def _with_commands(self, lane: str, heads: Sequence[Head]) -> list[DeadLetter]:
         key = self._keys.lane(*split(lane)).dead
         stored: Any = self._redis.hmget(key, [head.id for head in heads])
         letters = (_letter(one) for one in stored if one is not None)
         return [letter for letter in letters if letter is not None]
+
+
+def _of_group(heads: Iterable[Head], name: str) -> Iterator[Head]:
+    is_wanted: dict[Cause, bool] = {}
+    for head in heads:
+        cause = cause_of(head)
+        if cause not in is_wanted:
+            is_wanted[cause] = cause.name == name
+        if is_wanted[cause]:
+            yield head
 
 
 def _letter(stored: bytes) -> DeadLetter | None:

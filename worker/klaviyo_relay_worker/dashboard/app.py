@@ -99,7 +99,7 @@ def _static(request: Request) -> Response:
 
 
 def listen(binding: Binding) -> socket.socket:
-    """The socket at which the dashboard will be.
+    """The socket at which the dashboard will be; who comes before the server is up, waits.
 
     Raises:
         OSError: the address is not ours, or the port is taken.
@@ -111,6 +111,7 @@ def listen(binding: Binding) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen()
     except OSError:
         made.close()
         raise

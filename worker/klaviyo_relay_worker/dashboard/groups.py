@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.lane_entrance import script_of
 from klaviyo_relay_worker.outcome import Failure
 
@@ -103,25 +103,48 @@ class Heads:
             script_of("klaviyo_relay_worker.dashboard", "heads")
         )
 
-    def scan(self, lane: str, most: int) -> Iterator[Head]:
+    def scan(self, lane: str, most: int) -> Scan:
         """Dead letters of a lane in no order, each once: at most so many, and for seconds at most.
 
         A letter that comes or goes meanwhile may be missed.
         """
-        key = self._keys.lane(*split(lane)).dead
+        return Scan(self._script, self._keys.lane(*split(lane)), most)
+
+
+class Scan:
+    """One look through the dead letters of a lane, to be gone through once.
+
+    Attributes:
+        is_whole: whether it came to the end; known afterwards.
+    """
+
+    def __init__(self, script: Any, keys: LaneKeys, most: int) -> None:
+        self._script = script
+        self._keys = keys
+        self._most = most
+        self.is_whole = False
+
+    def __iter__(self) -> Iterator[Head]:
+        """The letters."""
         seen: set[str] = set()
-        cursor, until = b"0", time.monotonic() + _SCAN_SECONDS
-        while True:
-            cursor, *flat = self._script(keys=[key], args=[cursor, _AT_ONCE])
-            for identity, stored in zip(flat[::2], flat[1::2], strict=True):
-                head = _head(lane, identity, stored)
-                if head.id in seen:
-                    continue
+        for head in self._all():
+            if head.id not in seen:
+                if len(seen) == self._most:
+                    return
                 seen.add(head.id)
                 yield head
-                if len(seen) >= most:
-                    return
-            if cursor == b"0" or time.monotonic() > until:
+        self.is_whole = self._cursor == b"0"
+
+    def _all(self) -> Iterator[Head]:
+        """All, some of them twice while Redis makes the hash larger or smaller."""
+        self._cursor, until = b"0", time.monotonic() + _SCAN_SECONDS
+        while True:
+            self._cursor, *flat = self._script(
+                keys=[self._keys.dead], args=[self._cursor, _AT_ONCE]
+            )
+            for identity, stored in zip(flat[::2], flat[1::2], strict=True):
+                yield _head(self._keys.name, identity, stored)
+            if self._cursor == b"0" or time.monotonic() > until:
                 return
 
 
@@ -142,7 +165,7 @@ def groups_of(heads: Iterable[Head]) -> list[Group]:
 def cause_of(head: Head) -> Cause:
     """Why a letter is dead."""
     failure = head.failure
-    code = failure.code or failure.title
+    code = failure.code or masked_words(failure.title)
     return Cause(head.lane, failure.status, code, _INDEX.sub("*", failure.pointer))
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay_worker.dashboard.actions import ACTED_MOST, Actions, Choice
+from klaviyo_relay_worker.dashboard.actions import Actions, Choice
 from klaviyo_relay_worker.dashboard.audit import Audit
 from klaviyo_relay_worker.dashboard.groups import groups_of, masked_words
 from klaviyo_relay_worker.dashboard.overview import LaneView, Overview, Overviews
@@ -134,7 +134,7 @@ class Views:
         target = f"{choice.lane}, {choice.id}" if choice.id else _words(chosen.heads)
         text = f"{count:,} dead {'letter' if count == 1 else 'letters'}"
         if not chosen.is_all:
-            text = f"The first {ACTED_MOST:,} dead letters of many more"
+            text = f"The first {text}; there may be more"
         fields = {
             "lane": choice.lane,
             "group": choice.group,
