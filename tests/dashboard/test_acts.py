@@ -55,14 +55,34 @@ def test_one_letter_alone(dashboard, stock, what, then):
     assert stock.numbers() == {then: 1, "dead": 2}
 
 
+def asked(dashboard, stock, what="discard"):
+    """The fields of the form that says yes."""
+    page = dashboard.get(f"/confirm?what={what}&lane={LANE}&group={group_of(stock)}").text
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)
+    return {name: unescape(value) for name, value in fields}
+
+
 def test_what_died_after_the_question_is_not_touched(dashboard, stock):
-    stock.die(2)
-    group = group_of(stock)
-    page = dashboard.get(f"/confirm?what=discard&lane={LANE}&group={group}").text
-    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    gone, _ = stock.die(2)
+    fields = asked(dashboard, stock)
     stock.die(5)
-    dashboard.post("/discard", {name: unescape(value) for name, value in fields.items()})
-    assert stock.numbers() == {"discarded": 2, "dead": 5}
+    stock.letters.redrive([stock.letters.find([LANE], gone)])
+    dashboard.post("/discard", fields)
+    assert stock.numbers() == {"discarded": 1, "dead": 5, "backlog": 1}
+
+
+def test_no_more_is_moved_than_was_counted(dashboard, stock):
+    stock.die(3)
+    dashboard.post("/discard", {**asked(dashboard, stock), "count": "2"})
+    assert stock.numbers() == {"discarded": 2, "dead": 1}
+
+
+def test_an_answer_that_is_sent_twice_moves_nothing_twice(dashboard, stock):
+    stock.die(3)
+    fields = asked(dashboard, stock, "redrive")
+    for _ in range(2):
+        dashboard.post("/redrive", fields)
+    assert stock.numbers() == {"backlog": 3}
 
 
 def test_one_click_moves_no_more_than_a_bounded_number(dashboard, stock, monkeypatch):

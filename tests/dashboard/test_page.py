@@ -47,8 +47,8 @@ def test_a_used_limit_is_shown_with_klaviyos_number(dashboard, stock):
         assert quota.reserve("default", BULK_CREATE_EVENTS) == 0
     quota.reserve("default", CREATE_LIST)
     page = dashboard.get("/").text
-    assert "3 of 150 a minute" in page
-    assert "1 of 150 a day" in page
+    assert ">3 of 150 a minute" in page
+    assert ">1 of 150 a day" in page
 
 
 def test_what_klaviyo_says_of_a_limit_is_what_is_shown(dashboard, stock):
@@ -58,7 +58,7 @@ def test_what_klaviyo_says_of_a_limit_is_what_is_shown(dashboard, stock):
     quota.learn("default", BULK_CREATE_EVENTS, {"ratelimit-limit": "10, 10;w=1, 120;w=60"})
     quota.throttled("default", BULK_CREATE_EVENTS, 30)
     page = dashboard.get("/").text
-    assert "1 of 120 a minute" in page
+    assert ">1 of 120 a minute" in page
     assert "our share 50 %" in page
     assert "blocked for 30 s" in page
 
@@ -68,7 +68,7 @@ def test_requests_older_than_a_minute_do_not_count(dashboard, stock):
     now = int(time.time() * 1000)
     times = stock.keys.quota("default", BULK_CREATE_EVENTS).times
     stock.redis.rpush(times, *range(now - 90_000, now - 80_000, 1000), now - 50_000, now - 10)
-    assert "2 of 150 a minute" in dashboard.get("/").text
+    assert ">2 of 150 a minute" in dashboard.get("/").text
 
 
 @pytest.mark.parametrize(("reason", "level"), [("person", "notice"), ("unauthorized", "alarm")])
