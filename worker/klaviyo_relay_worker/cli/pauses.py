@@ -8,31 +8,15 @@ import click
 
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.settings import Settings
-from klaviyo_relay_worker.breaker import PERSON, WHOLE_ACCOUNT, Breakers, family_of
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.status import Status
+from klaviyo_relay_worker.pauses import Pauses
 
 _lane_option = click.option("--lane", help="only this lane, such as events or events:bulk")
 _json_option = click.option("--json", "as_json", is_flag=True, help="one JSON document")
 
 
-def _lanes(account: str, lane: str | None) -> list[Lane]:
+def _pauses() -> Pauses:
     settings = Settings.from_env()
-    redis = connect(settings.redis_url)
-    names = Status(redis, settings.keys).lanes()
-    found = [name.partition(":")[2] for name in names if name.partition(":")[0] == account]
-    if not found:
-        raise click.ClickException(f"no command has come in for the account {account} yet")
-    if lane is not None and lane not in found:
-        raise click.ClickException(f"{account} has no lane {lane}; it has {', '.join(found)}")
-    return [
-        Lane(redis, settings.keys, account, name) for name in ([lane] if lane else sorted(found))
-    ]
-
-
-def _breakers() -> Breakers:
-    settings = Settings.from_env()
-    return Breakers(connect(settings.redis_url), settings.keys)
+    return Pauses(connect(settings.redis_url), settings.keys)
 
 
 @click.command()
@@ -49,11 +33,7 @@ def pause(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT00
     Example:
       klaviyo-relay pause default --lane events:bulk
     """
-    lanes = _lanes(account, lane)
-    if lane is None:
-        _breakers().pause(account, WHOLE_ACCOUNT, PERSON)
-    else:
-        lanes[0].pause()
+    _pauses().pause(account, lane)
     _say(account, lane, "is paused", as_json=as_json)
 
 
@@ -70,12 +50,7 @@ def resume(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT0
     Example:
       klaviyo-relay resume default
     """
-    lanes = _lanes(account, lane)
-    breakers = _breakers()
-    breakers.resume(account, WHOLE_ACCOUNT)
-    for one in lanes:
-        breakers.resume(account, family_of(one.lane))
-        one.resume()
+    _pauses().resume(account, lane)
     _say(account, lane, "goes on", as_json=as_json)
 
 
