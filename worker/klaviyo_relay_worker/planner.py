@@ -75,6 +75,11 @@ class Planner:
         """Finish what is in flight and begin nothing new."""
         self._draining.set()
 
+    def close(self) -> None:
+        """End the senders, after what is in flight, and close the connections to Klaviyo."""
+        self._senders.shutdown()
+        self.accounts.close()
+
     def deliver(self, account: str, lane_name: str) -> bool:
         """One turn at a lane.
 
