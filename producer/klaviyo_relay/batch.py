@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.envelope import Envelope, encode, lane_of, new_ids
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey, connect
 from klaviyo_relay.settings import Settings, masked
@@ -58,17 +58,17 @@ class _Chunk:
 
     def add_all(self, numbered: list[tuple[int, Command]]) -> InvalidCommandError | None:
         """Add commands up to one that is too large, and say what is wrong with it."""
+        at = time.time_ns() // 1_000_000
         try:
-            for offset, command in numbered:
-                self._add(offset, command)
+            for identity, (offset, command) in zip(new_ids(len(numbered)), numbered, strict=True):
+                self._add(identity, at, offset, command)
         except InvalidCommandError as error:
             return error
         return None
 
-    def _add(self, offset: int, command: Command) -> None:
-        at = time.time_ns() // 1_000_000
+    def _add(self, identity: str, at: int, offset: int, command: Command) -> None:
         envelope = Envelope(
-            id=new_id(), account=self._account, at=at, command=command, trace=self._trace
+            id=identity, account=self._account, at=at, command=command, trace=self._trace
         )
         lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
         self.lanes.setdefault(lane, []).append((offset, encode(envelope)))

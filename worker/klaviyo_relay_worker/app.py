@@ -8,23 +8,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutdown, worker_shutting_down
 from kombu import Queue
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.settings import masked
 from klaviyo_relay_worker.broker import broker_of
+from klaviyo_relay_worker.discretion import be_discreet
 from klaviyo_relay_worker.doorbell import Doorbell
+from klaviyo_relay_worker.finding import Finding
 from klaviyo_relay_worker.planner import Planner
-from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.settings import WorkerSettings, broker_fault
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
 from klaviyo_relay_worker.telemetry.spans import trace
 from klaviyo_relay_worker.watchdog import EXIT_CODE, Watchdog
 
+# How long the checkup waits for the broker.
+_BROKER_SECONDS = 3.0
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -42,6 +50,7 @@ def create_app(
             the broker that they name.
     """
     settings = settings or WorkerSettings.from_env()
+    be_discreet()
     broker = broker_of(settings)
     app = Celery("klaviyo_relay", broker=broker.url, set_as_current=False)
     if broker.transport is not None:
@@ -98,6 +107,26 @@ def run_worker(app: Celery, arguments: list[str]) -> int:
     app.worker_main(["--quiet", *arguments])
     code = codes[-1] if codes else 0
     return 0 if "SIGINT" in signals and code != EXIT_CODE else code
+
+
+def check_broker_answers(settings: WorkerSettings) -> Iterator[Finding]:
+    """Whether Celery can use its broker, and reaches it."""
+    if fault := broker_fault(settings):
+        yield Finding("fault", "broker", fault)
+        return
+    app = create_app(settings)
+    address = masked(settings.broker_url)
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=_BROKER_SECONDS)
+    except (KombuError, OSError, RedisError) as error:
+        # Its text may hold the whole URL.
+        text = f"{address} does not answer ({type(error).__name__}); deliveries go on, slower."
+        yield Finding("fault", "broker", f"{text} Look at KLAVIYO_RELAY_CELERY_BROKER_URL")
+    else:
+        yield Finding("ok", "broker", f"{address} answers")
+    finally:
+        app.close()
 
 
 def install(
@@ -175,8 +204,10 @@ class _DoorbellStep(bootsteps.StartStopStep):
     app: Celery
     ends_when_stalled: bool
 
-    def start(self, _worker: Any) -> None:
+    def start(self, worker: Any) -> None:
         settings = self.office.settings
+        # The command line may have given the worker more or fewer threads than the settings.
+        self.office.planner.turns.resize(worker.concurrency)
         redis = connect(settings.redis_url)
         self.office.doorbell = Doorbell(
             redis, settings.keys, self._ring, lambda: self.office.planner

@@ -173,6 +173,8 @@ def _integer_or_0(name: str, text: str, faults: list[str]) -> int:
 
 
 def _broker_url(name: str, text: str, faults: list[str]) -> str:
+    if text.startswith(("redis", "unix:")):
+        return redis_url(name, text, faults)
     if not urlsplit(text).scheme:
         faults.append(f"{PREFIX}{name.upper()} must be a URL such as {DEFAULT_REDIS_URL}")
     return text

@@ -57,7 +57,7 @@ def test_all_verbs_go_through_a_cluster_and_people_see_what_became_of_them(site,
     until(lambda: site.lane("events")["delivered"] == 2, 30, site.logs)
     site.enqueue(DeleteProfile(email="ada@lovelace.dev"))
     until(lambda: site.lane("privacy").get("parked"), 30, site.logs)
-    assert site.run("dead", "list").returncode == 0
+    assert "no dead letter" in site.run("dead", "list").stderr
     assert "Traceback" not in site.logs()
     assert worker.end() == 0
 
@@ -105,9 +105,9 @@ def test_with_any_primary_killed_what_was_settled_and_what_waits_add_up(
 
 def test_without_a_broker_of_its_own_the_worker_and_check_say_what_to_do(cluster, site_of):
     site = site_of(cluster.url)
-    for command in (["worker"], ["check"]):
-        said = site.run(*command)
-        assert said.returncode == 2
+    for command, code in (("worker", 2), ("check", 1)):
+        said = site.run(command)
+        assert said.returncode == code
         assert "KLAVIYO_RELAY_CELERY_BROKER_URL is unset" in said.stdout + said.stderr
         assert "RabbitMQ" in said.stdout + said.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -146,5 +147,5 @@ def test_lanes_in_a_cluster_are_woken_through_rabbitmq(rabbitmq, cluster, site_o
     producer.close()
     assert "delivers by itself" not in worker.log()
     said = site.run("check", KLAVIYO_RELAY_CELERY_BROKER_URL=rabbitmq.url).stdout
-    assert "broker: Celery uses amqp://guest:***@" in said
+    assert re.search(r"broker: amqp://guest:\*\*\*@\S+ answers", said), said
     assert worker.end() == 0

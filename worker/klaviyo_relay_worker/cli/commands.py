@@ -8,6 +8,7 @@ import click
 from redis.exceptions import RedisError
 
 from klaviyo_relay.errors import ConfigurationError, RelayError
+from klaviyo_relay_worker.cli.dashboard import dashboard
 from klaviyo_relay_worker.cli.dead import dead
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
 from klaviyo_relay_worker.cli.explain import explain
@@ -41,6 +42,7 @@ for command in (
     dead,
     forget,
     spool,
+    dashboard,
     pause,
     resume,
     *VERB_COMMANDS,
