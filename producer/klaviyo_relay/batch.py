@@ -14,6 +14,7 @@ from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey, connect
 from klaviyo_relay.settings import Settings, masked
+from klaviyo_relay.trace_context import current_trace
 
 CHUNK_COMMANDS = 500
 _WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS = 0.05, 2.0
@@ -52,6 +53,7 @@ class _Chunk:
     def __init__(self, account: str, *, bulk: bool) -> None:
         self._account = account
         self._bulk = bulk
+        self._trace = current_trace()
         self.lanes: dict[str, list[tuple[int, bytes]]] = {}
 
     def add_all(self, numbered: list[tuple[int, Command]]) -> InvalidCommandError | None:
@@ -65,7 +67,9 @@ class _Chunk:
 
     def _add(self, offset: int, command: Command) -> None:
         at = time.time_ns() // 1_000_000
-        envelope = Envelope(id=new_id(), account=self._account, at=at, command=command)
+        envelope = Envelope(
+            id=new_id(), account=self._account, at=at, command=command, trace=self._trace
+        )
         lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
         self.lanes.setdefault(lane, []).append((offset, encode(envelope)))
 

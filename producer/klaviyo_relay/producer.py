@@ -44,6 +44,7 @@ from klaviyo_relay.errors import (
     SpoolFullError,
 )
 from klaviyo_relay.settings import Settings
+from klaviyo_relay.trace_context import current_trace
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -556,10 +557,12 @@ class Producer:
         if account != DEFAULT_ACCOUNT:
             validation.account("account", account)
         at = time.time_ns() // 1_000_000
+        trace = current_trace()
         ids, rows, full = [], [], False
         for command in commands:
             identity = new_id()
-            message = encode(Envelope(id=identity, account=account, at=at, command=command))
+            envelope = Envelope(id=identity, account=account, at=at, command=command, trace=trace)
+            message = encode(envelope)
             rows.append((f"{account}:{command.lane}", at, message))
             ids.append(identity)
             full = full or command.is_always_synced

@@ -24,6 +24,7 @@ from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
+from klaviyo_relay_worker.telemetry.event import Telemetry
 
 Klaviyo = Callable[[Request], Answer]
 NOW = 1_800_000_000.0
@@ -129,14 +130,14 @@ class House:
         self._planners: list[Planner] = []
         self._planner: Planner | None = None
 
-    def make_planner(self, **changes: Any) -> Planner:
+    def make_planner(self, telemetry: Telemetry | None = None, **changes: Any) -> Planner:
         """One more planner, as another worker process would have."""
         given: dict[str, Any] = {
             "redis_url": self.relay.redis_url,
             "api_url": self.sandbox.url,
             "api_keys": {"default": "pk_test"},
         }
-        made = Planner(self.redis, WorkerSettings(**{**given, **changes}))
+        made = Planner(self.redis, WorkerSettings(**{**given, **changes}), telemetry)
         self._planners.append(made)
         return made
 
@@ -146,6 +147,10 @@ class House:
         if self._planner is None:
             self._planner = self.make_planner()
         return self._planner
+
+    def listen(self, *listeners: Callable[[Any], None]) -> None:
+        """Let these hear the events of the planner that works off."""
+        self._planner = self.make_planner(Telemetry(*listeners))
 
     def enqueue(self, *commands: Command, bulk: bool = False) -> None:
         """Into the lanes, at once."""

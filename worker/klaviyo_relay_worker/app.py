@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_shutdown, worker_shutting_down
 from kombu import Queue
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
@@ -20,6 +20,9 @@ from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
+from klaviyo_relay_worker.telemetry.event import Telemetry
+from klaviyo_relay_worker.telemetry.log import log
+from klaviyo_relay_worker.telemetry.spans import trace
 from klaviyo_relay_worker.watchdog import EXIT_CODE, Watchdog
 
 # Bounds every call to the broker; kombu's own time-outs never reach the Redis client.
@@ -39,8 +42,14 @@ _BROKER_OPTIONS = {
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
-def create_app(settings: WorkerSettings | None = None) -> Celery:
+def create_app(
+    settings: WorkerSettings | None = None, *, telemetry: Telemetry | None = None
+) -> Celery:
     """A Celery app that delivers.
+
+    Args:
+        settings: Defaults to `WorkerSettings.from_env()`.
+        telemetry: hears of deliveries. Defaults to logs and traces.
 
     Raises:
         ConfigurationError: the environment has settings that cannot work.
@@ -68,14 +77,15 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         # Verbs that were under way come back anyway, and a lane takes each only once.
         worker_cancel_long_running_tasks_on_connection_loss=True,
     )
-    install(app, settings, ends_when_stalled=True)
+    install(app, settings, ends_when_stalled=True, telemetry=telemetry)
     return app
 
 
 def run_worker(app: Celery, arguments: list[str]) -> int:
     """Run a worker with Celery's command line; returns the exit code that `worker_main` drops.
 
-    A person's Ctrl-C is no failure, though Celery takes it for one.
+    A person's Ctrl-C is no failure, though Celery takes it for one. Logging stays as it is: Celery
+    neither configures it nor redirects standard output to it, and prints no banner.
     """
     codes: list[int] = []
     signals: list[str] = []
@@ -86,15 +96,23 @@ def run_worker(app: Celery, arguments: list[str]) -> int:
     def note_end(sender: Any, **_signal: Any) -> None:
         codes.append(sender.exitcode or 0)
 
+    def leave_logging(**_signal: Any) -> None:
+        """That somebody listens is what keeps Celery from it."""
+
+    setup_logging.connect(leave_logging, weak=False)
     worker_shutting_down.connect(note_signal, weak=False)
     worker_shutdown.connect(note_end, weak=False)
-    app.worker_main(arguments)
+    app.worker_main(["--quiet", *arguments])
     code = codes[-1] if codes else 0
     return 0 if "SIGINT" in signals and code != EXIT_CODE else code
 
 
 def install(
-    app: Celery, settings: WorkerSettings | None = None, *, ends_when_stalled: bool = False
+    app: Celery,
+    settings: WorkerSettings | None = None,
+    *,
+    ends_when_stalled: bool = False,
+    telemetry: Telemetry | None = None,
 ) -> None:
     """Register the verbs, `deliver`, the doorbell and the watchdog in a Celery app.
 
@@ -104,11 +122,12 @@ def install(
         ends_when_stalled: the worker ends with exit code 70 when deliveries stand still, for its
             supervisor to start it anew. Without it that is only logged, at the level CRITICAL: the
             application's other tasks may be well.
+        telemetry: hears of deliveries. Defaults to logs and traces.
 
     Raises:
         ConfigurationError: the environment has settings that cannot work.
     """
-    office = _Office(settings or WorkerSettings.from_env())
+    office = _Office(settings or WorkerSettings.from_env(), telemetry or Telemetry(log, trace))
     register(app, office)
     own = {"office": office, "app": app, "ends_when_stalled": ends_when_stalled}
     app.steps["worker"].add(type("DoorbellStep", (_DoorbellStep,), own))
@@ -122,8 +141,9 @@ def install(
 class _Office(Office):
     """Makes what the tasks need, once a process, and not before the first of them runs."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, telemetry: Telemetry) -> None:
         self.settings = settings
+        self.telemetry = telemetry
         self._planner: Planner | None = None
         self._planner_pid = 0
         self._entrance: LaneEntrance | None = None
@@ -136,7 +156,8 @@ class _Office(Office):
         # A forked child has none of the threads that its parent's planner lives by.
         if self._planner is None or self._planner_pid != os.getpid():
             self._planner_pid = os.getpid()
-            self._planner = Planner(connect(self.settings.redis_url), self.settings)
+            redis = connect(self.settings.redis_url)
+            self._planner = Planner(redis, self.settings, self.telemetry)
         return self._planner
 
     @property

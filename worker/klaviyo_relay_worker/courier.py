@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from msgspec import Struct
 from redis.exceptions import RedisError
@@ -27,9 +28,14 @@ from klaviyo_relay_worker.klaviyo.limits import BULK_IMPORT_PROFILES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Snooze
-from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
+from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
 from klaviyo_relay_worker.retry import backoff
-from klaviyo_relay_worker.telemetry import DeliveryAttempted, Telemetry
+from klaviyo_relay_worker.telemetry.event import (
+    ANSWERED,
+    TRACES_MOST,
+    DeliveryAttempted,
+    Telemetry,
+)
 
 logger = logging.getLogger("klaviyo_relay_worker.courier")
 
@@ -102,7 +108,8 @@ class Courier:
         """Hold the whole conversation; never raises, so that nothing is left without a word."""
         ledger = Ledger()
         try:
-            snooze = self._converse(batch.converse(ledger), ledger)
+            traces = traces_of(batch.entries)
+            snooze = self._converse(batch.converse(ledger), ledger, traces)
         except RedisError as error:
             logger.warning("Redis is away in the middle of a conversation: %s", error)
             snooze = Snooze(REDIS_AWAY_SECONDS, REDIS_AWAY)
@@ -113,7 +120,9 @@ class Courier:
             snooze = Snooze(seconds, FAULT, is_failure=True)
         return Returned(batch, ledger, snooze)
 
-    def _converse(self, conversation: Conversation, ledger: Ledger) -> Snooze | None:
+    def _converse(
+        self, conversation: Conversation, ledger: Ledger, traces: tuple[str, ...]
+    ) -> Snooze | None:
         request = next(conversation, None)
         is_first = True
         reserved_at = time.monotonic()
@@ -128,7 +137,7 @@ class Courier:
                 return wait
             if request.endpoint == BULK_IMPORT_PROFILES:
                 ledger.imports.append(self._notes.note_import(self._clock.now()))
-            answer = self._send(request)
+            answer = self._send(request, traces)
             if isinstance(answer, Snooze):
                 return answer
             ledger.facts.learn(request, answer)
@@ -139,8 +148,8 @@ class Courier:
                 return None
         return None
 
-    def _send(self, request: Request) -> Answer | Snooze:
-        began = time.monotonic()
+    def _send(self, request: Request, traces: tuple[str, ...]) -> Answer | Snooze:
+        began, began_at = time.monotonic(), time.time()
         status = 0
         answer: Answer | None = None
         try:
@@ -150,15 +159,19 @@ class Courier:
         else:
             status = answer.status
             snooze = interruption(answer, self._failures, random.random)
-        self._telemetry.attempted(
+        self._telemetry.tell(
             DeliveryAttempted(
-                self._account,
-                self._lane,
-                request.endpoint,
-                request.items,
-                status,
-                time.monotonic() - began,
-                snooze.reason if snooze else "answered",
+                account=self._account,
+                lane=self._lane,
+                endpoint=request.endpoint,
+                items=request.items,
+                status=status,
+                seconds=time.monotonic() - began,
+                outcome=snooze.reason if snooze else ANSWERED,
+                began_at=began_at,
+                host=self._client.host,
+                port=self._client.port,
+                traces=traces,
             )
         )
         self._tell(request, answer, snooze, began)
@@ -199,3 +212,9 @@ class Courier:
                 return Snooze(0.0, LEASE, detail="the lease could not be renewed in time")
             time.sleep(0.05)
         return None
+
+
+def traces_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Trace contexts of those who enqueued these commands, each once, as many as are told of."""
+    found = dict.fromkeys(entry.envelope.trace for entry in entries)
+    return tuple(islice((trace for trace in found if trace), TRACES_MOST))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from klaviyo_relay.lane_entrance import script_of
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
-from klaviyo_relay_worker.outcome import Following, Outcome
+from klaviyo_relay_worker.outcome import Dead, Failure, Following, Outcome
 from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
 from klaviyo_relay_worker.settlement import (
     JobRecord,
@@ -56,6 +56,7 @@ class LaneState(Struct, frozen=True):
 
 
 NO_FACTS = Facts()
+UNREADABLE = Dead(Failure(code="unreadable"))
 _IMPORT_NOTE = "import:"
 # A full Redis refuses a plain HSET.
 _NOTE = """#!lua flags=allow-oom
@@ -77,6 +78,7 @@ class Lane:
 
     Args:
         journal_bytes: how large its journal may become; 0 for none.
+        on_settled: told of the outcomes that were written down.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Lane:
         lane: str,
         *,
         journal_bytes: int = JOURNAL_BYTES,
+        on_settled: Callable[[Iterable[Outcome]], None] = lambda _outcomes: None,
     ) -> None:
         self._redis = redis
+        self._tell = on_settled
         self._journal_bytes = journal_bytes
         self.keys: LaneKeys = keys.lane(account, lane)
         self._doorbell = keys.doorbell
@@ -280,6 +284,7 @@ class Lane:
         settled = [(entry, outcomes[entry.key]) for entry in entries if entry.key in outcomes]
         if settled:
             self._run(lease, operations(self.name, settled, now, facts))
+            self._tell(outcome for _, outcome in settled)
 
     def settle_job(
         self,
@@ -300,6 +305,7 @@ class Lane:
         settled = [(entry, outcomes[entry.key]) for entry in entries if entry.key in outcomes]
         if len(settled) == len(entries) and not isinstance(settled[0][1], Following):
             self._run(lease, ["followed", job_id, *operations(self.name, settled, now, facts)])
+            self._tell(outcome for _, outcome in settled)
             return True
         look = int(next_look(record.since, now) * 1000)
         self._run(lease, ["postponed", job_id, look])
@@ -307,8 +313,10 @@ class Lane:
 
     def bury_unreadable(self, lease: Lease, broken: Iterable[tuple[str, bytes, str]]) -> None:
         """Dead letters of messages that are no envelopes."""
+        broken = list(broken)
         if arguments := bury_unreadable(self.name, broken):
             self._run(lease, arguments)
+            self._tell(UNREADABLE for _ in broken)
 
     def _run(self, lease: Lease, arguments: list[Any]) -> None:
         keys = self.keys

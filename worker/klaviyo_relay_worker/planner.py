@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,7 +29,9 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.settings import WorkerSettings
-from klaviyo_relay_worker.telemetry import Telemetry
+from klaviyo_relay_worker.telemetry.event import Telemetry
+from klaviyo_relay_worker.telemetry.log import log
+from klaviyo_relay_worker.telemetry.spans import trace
 
 logger = logging.getLogger("klaviyo_relay_worker.planner")
 
@@ -41,7 +44,7 @@ class Planner:
     Args:
         redis: client for lanes, leases and quotas.
         settings: the worker's.
-        telemetry: told of every request.
+        telemetry: told of every request and settlement. Defaults to logs and traces.
 
     Attributes:
         leases: all that this process holds.
@@ -52,7 +55,7 @@ class Planner:
     ) -> None:
         self._redis = redis
         self._keys = settings.keys
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = telemetry or Telemetry(log, trace)
         self.leases = Leases(redis)
         self._journal_room = JournalRoom(redis, settings.journal_ids)
         self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
@@ -71,7 +74,10 @@ class Planner:
             Whether there is more to do at once, so that the lane should be rung again.
         """
         room = self._journal_room.bytes()
-        lane = Lane(self._redis, self._keys, account, lane_name, journal_bytes=room)
+        tell = partial(self._telemetry.settled, account, lane_name)
+        lane = Lane(
+            self._redis, self._keys, account, lane_name, journal_bytes=room, on_settled=tell
+        )
         client = self._admit(lane)
         if client is None:
             return False

@@ -22,8 +22,10 @@ from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance, script_of
 from klaviyo_relay.producer import DEFAULT_ACCOUNT, commands_of
+from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker import dead_letters
 from klaviyo_relay_worker.planner import Planner
+from klaviyo_relay_worker.telemetry.event import DEAD, Settled, Telemetry
 
 logger = logging.getLogger("klaviyo_relay_worker.tasks")
 
@@ -32,6 +34,7 @@ DELIVER_QUEUE = "klaviyo.deliver"
 # An invalid command whose verb is unknown has no lane of its own; it is buried here.
 _LANE_OF_UNKNOWN = "events"
 _WAIT_MOST_SECONDS = 5.0
+_MASKS = {"argsrepr": "***", "kwargsrepr": "***"}
 
 
 class Office(Protocol):
@@ -45,7 +48,19 @@ class Office(Protocol):
     def entrance(self) -> LaneEntrance:
         """The way into the lanes."""
 
+    telemetry: Telemetry
     doorbell: Any
+
+
+class VerbTask(Task):
+    """A task whose arguments are a command, and hence private."""
+
+    # By its name: a process that only sends needs nothing of Celery's worker.
+    Request = "klaviyo_relay_worker.masked_request:MaskedRequest"
+
+    def apply_async(self, *arguments: Any, **options: Any) -> Any:
+        """As Celery's, but the text of the arguments that it sends beside them is a mask."""
+        return super().apply_async(*arguments, **{**_MASKS, **options})
 
 
 def register(app: Celery, office: Office) -> None:
@@ -75,6 +90,7 @@ def _deliver(office: Office, account: str, lane: str) -> None:
 def _register_verb(app: Celery, office: Office, verb: str) -> None:
     @app.task(
         name=f"klaviyo_relay.{verb}",
+        base=VerbTask,
         bind=True,
         shared=False,
         queue=VERBS_QUEUE,
@@ -95,7 +111,7 @@ def _enter(
         _check_form(arguments, account)
         messages = _messages(commands_of(verb, keywords), account, identity)
     except InvalidCommandError as error:
-        _patiently(_bury, office.entrance, verb, identity, keywords, str(error))
+        _patiently(_bury, office, verb, identity, keywords, str(error))
         return
     for number, (lane, message) in enumerate(messages, 1):
         _patiently(office.entrance.ship, lane, f"task-{identity}", [(number, message)])
@@ -111,21 +127,24 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
     """The last command bears the task's id; a profile's attributes before it have their own."""
     found = []
     at = time.time_ns() // 1_000_000
+    # Where OpenTelemetry instruments Celery, of the task's span, a child of its sender's.
+    trace = current_trace()
     for command in commands:
         own = identity if command is commands[-1] else new_id()
-        envelope = Envelope(id=own, account=account, at=at, command=command)
+        envelope = Envelope(id=own, account=account, at=at, command=command, trace=trace)
         found.append((f"{account}:{lane_of(command)}", encode(envelope)))
     return found
 
 
-def _bury(
-    entrance: LaneEntrance, verb: str, identity: str, keywords: dict[str, Any], why: str
-) -> None:
+def _bury(office: Office, verb: str, identity: str, keywords: dict[str, Any], why: str) -> None:
     lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
     text = msgspec.json.encode(keywords, enc_hook=repr).decode()
     name = f"{DEFAULT_ACCOUNT}:{lane}"
     letter = dead_letters.invalid(name, identity, verb, text, why)
-    entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
+    office.entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
+    office.telemetry.tell(
+        Settled(account=DEFAULT_ACCOUNT, lane=lane, outcome=DEAD, cause="invalid")
+    )
 
 
 def _patiently(do: Any, *arguments: Any) -> None:

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 
 def main() -> None:
     """Run the command line."""
-    missing = [name for name in ("celery", "click", "requests") if find_spec(name) is None]
+    missing = [
+        name for name in ("celery", "click", "requests", "structlog") if find_spec(name) is None
+    ]
     if missing:
         message = f'klaviyo-relay: {missing[0]} is missing; pip install "klaviyo-relay[worker]"'
         print(message, file=sys.stderr)  # noqa: T201 - there is no logging yet

@@ -13,6 +13,7 @@ from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
 from klaviyo_relay_worker.cli.explain import explain
 from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.cli.get import get
+from klaviyo_relay_worker.cli.metrics import metrics
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.pauses import pause, resume
 from klaviyo_relay_worker.cli.run import demo, sandbox, worker
@@ -31,6 +32,7 @@ for command in (
     worker,
     sandbox,
     status,
+    metrics,
     check,
     explain,
     get,

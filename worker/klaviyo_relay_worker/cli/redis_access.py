@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import click
+import logging
+
 import tenacity
 from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.settings import masked
+
+logger = logging.getLogger("klaviyo_relay_worker.redis_access")
 
 
 def wait_for_redis(url: str) -> Redis:
@@ -18,7 +21,7 @@ def wait_for_redis(url: str) -> Redis:
     def say(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 1:
-            click.echo(f"waiting for Redis at {masked(url)}: {error}", err=True)
+            logger.warning("waiting for Redis at %s: %s", masked(url), error)
 
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((RedisError, OSError)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -24,6 +25,7 @@ from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 CONNECT_SECONDS = 4.0
 CONNECTIONS = 64
 _JSON_API = "application/vnd.api+json"
+_PORTS = {"http": 80, "https": 443}
 # urllib3 logs each URL at the level DEBUG, and the filter in ours may name a person.
 logging.getLogger("urllib3.connectionpool").addFilter(lambda _record: current() is None)
 
@@ -88,11 +90,13 @@ class KlaviyoClient:
 
     Attributes:
         seconds: the same.
+        host, port: of the URL.
     """
 
     def __init__(self, url: str, api_key: str, revision: str, seconds: float) -> None:
         self._url = url.rstrip("/")
         self.seconds = seconds
+        self.host, self.port = _address(url)
         self._session = requests.Session()
         self._session.auth = _unchanged
         adapter = _WatchedAdapter(pool_connections=4, pool_maxsize=CONNECTIONS, max_retries=0)
@@ -135,6 +139,15 @@ class KlaviyoClient:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Host and port of a URL; what cannot be read is left to the first request to complain of."""
+    parts = urlsplit(url)
+    try:
+        return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return parts.hostname or "", 0
 
 
 def _translated(error: Exception) -> NotSentError | AnswerLostError:
