@@ -83,14 +83,6 @@ def yaml() -> Callable[[Path], list[Any]]:
     return lambda path: list(module.safe_load_all(path.read_text()))
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Process:
     """A process of ours and its log."""
 
@@ -152,6 +144,12 @@ class Stage:
         """Run `klaviyo-relay` to its end."""
         environment = {**self.environment, **environment}
         return run(sys.executable, "-m", "klaviyo_relay_worker", *arguments, env=environment)
+
+    def free_port(self) -> int:
+        """A port that was free a moment ago."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
 
     def close(self) -> None:
         """End what still runs."""

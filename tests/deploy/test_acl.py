@@ -31,12 +31,12 @@ LIST = "Y6nRLr"
 class Store:
     """A server that was started as deploy/redis/start.sh starts it."""
 
-    def __init__(self, stage, deploy, port):
+    def __init__(self, stage, deploy):
+        self.port = port = stage.free_port()
         configuration = stage.directory / "redis.conf"
         text = (deploy / "redis.conf").read_text()
         text = re.sub(r"(?m)^dir .*$", "dir ./", text)
         configuration.write_text(re.sub(r"(?m)^port .*$", f"port {port}", text))
-        self._port = port
         self.process = stage.start(
             "sh",
             "-c",
@@ -51,7 +51,7 @@ class Store:
         self.admin = self.client("admin")
 
     def url(self, user):
-        return f"redis://{user}:{user}-password@127.0.0.1:{self._port}/0"
+        return f"redis://{user}:{user}-password@127.0.0.1:{self.port}/0"
 
     def client(self, user):
         return Redis.from_url(self.url(user))
@@ -64,8 +64,8 @@ class Store:
 
 
 @pytest.fixture
-def store(stage, deploy, free_port):
-    made = Store(stage, deploy, free_port)
+def store(stage, deploy):
+    made = Store(stage, deploy)
     yield made
     made.admin.close()
 
@@ -162,6 +162,24 @@ def test_a_task_sent_by_name_arrives_with_the_senders_rights(store, stage, aroun
     assert store.denied() == set()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["RPOP", "klaviyo"],
+        ["LRANGE", "klaviyo", "0", "-1"],
+        ["LPUSH", "celery", "{}"],
+        ["HGETALL", "unacked"],
+        ["GET", "kr:secret"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_sender_can_send_tasks_and_not_read_them(store, words):
+    client = store.client("sender")
+    with pytest.raises(NoPermissionError):
+        client.execute_command(*words)
+    client.close()
+
+
 def test_the_exporter_reads_everything_and_can_change_nothing(store, stage, around, fetch):
     spool = stage.directory / "spool"
     producer = Producer(Settings(redis_url=store.url("producer"), spool_dir=spool))
@@ -242,7 +260,7 @@ def test_a_worker_can_do_nothing_that_administers_or_is_anothers(store, words):
 def test_without_a_password_nobody_but_the_probe_gets_in(store):
     assert store.client("probe").ping()
     for url in ("redis://127.0.0.1:{}", "redis://producer:wrong@127.0.0.1:{}"):
-        client = Redis.from_url(url.format(store._port))
+        client = Redis.from_url(url.format(store.port))
         with pytest.raises(AuthenticationError):
             client.ping()
         client.close()

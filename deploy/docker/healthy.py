@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Whether the worker of this container lives: exit code 0 if its metrics port answers.
+
+    healthy.py            it answers; a Redis that is away is no reason to restart a worker
+    healthy.py --ready    it answers, and so does its Redis
+
+A worker that answers and yet delivers nothing ends itself (KLAVIYO_RELAY_STALL_SECONDS). Nothing
+but the standard library is imported, and Klaviyo is not asked, so this may run every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.request
+
+# A scrape waits up to four seconds for a Redis that is away.
+SECONDS = 8.0
+READY = b"\nklaviyo_relay_redis_up 1.0\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Ask; returns the exit code."""
+    port = os.environ.get("KLAVIYO_RELAY_METRICS_PORT", "9464")
+    url = f"http://127.0.0.1:{port}/metrics"
+    # Not by way of a proxy that the environment names.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=SECONDS) as answer:
+            text = answer.read()
+    except OSError as error:
+        sys.stderr.write(f"{url}: {error}\n")
+        return 1
+    if "--ready" in arguments and READY not in text:
+        sys.stderr.write("Redis does not answer\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
