@@ -8,11 +8,12 @@
 Each call becomes commands of today, stored by a `Producer` and checked as ever; the caller's
 objects are never changed. Each call site gets a `DeprecationWarning` that names the new form. What
 Klaviyo has no target for any more is said too: `InvalidCommandError` where the call as a whole
-cannot be meant any more, `LegacyWarning` where one member of it is left out.
+cannot be meant any more, `LegacyWarning` where one member of it is left out. What reads is in
+`klaviyo_relay_worker.legacy`, since a producer knows no HTTP.
 
 Sources: the signatures are those of klaviyo 3.1.7 on PyPI (and `id=`, as in 1.x, for its
 `external_id=`); the mapping follows Klaviyo's own guide from v1/v2 to the present API, as tabulated
-in docs/legacy.md.
+in docs/migrating.md.
 """
 
 from __future__ import annotations
@@ -42,39 +43,41 @@ from klaviyo_relay.legacy_mapping import (
     TRACK_ONCE_KEY,
     LegacyWarning,
     Person,
+    deprecated,
     identify_commands,
     items,
     mapping,
     names,
     to_commands,
-    warn,
 )
 from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
 
-__all__ = ["Klaviyo", "LegacyWarning", "identify", "to_commands", "track", "track_once"]
+__all__ = ["READS", "Klaviyo", "LegacyWarning", "identify", "to_commands", "track", "track_once"]
 
 _ID_TYPES = {"email": "email", "phone_number": "phone_number", "person_id": "profile_id"}
 _IS_TEST = (
     "has no equivalent: Klaviyo's API has no test calls any more; leave it out, or deliver to"
     " `klaviyo-relay sandbox`"
 )
-# What only reads, and where that is found today.
-_READS = {
-    "get_profile": "GET /api/profiles/{id}",
-    "get_profile_id_by_email": 'GET /api/profiles?filter=equals(email,"…")',
-    "get_profile_metrics_timeline": 'GET /api/events?filter=equals(profile_id,"…")',
-    "get_profile_metrics_timeline_by_id": "GET /api/events?filter=and(…)",
-    "get_metrics": "GET /api/metrics",
-    "get_metrics_timeline": "GET /api/events",
-    "get_metric_timeline_by_id": 'GET /api/events?filter=equals(metric_id,"…")',
-    "get_metric_export": "POST /api/metric-aggregates",
-    "get_lists": "GET /api/lists",
-    "get_list_by_id": "GET /api/lists/{id}",
-    "get_subscribers_from_list": "GET /api/lists/{id}/profiles",
-    "get_members_from_list": "GET /api/lists/{id}/profiles",
-    "get_list_exclusions": "GET /api/profiles?filter=…list_suppressions.list_id…",
-    "get_all_members": "GET /api/lists/{id}/profiles or /api/segments/{id}/profiles",
-    "get_members_from_segment": "GET /api/segments/{id}/profiles",
+# What reads, and its form today; `reader` is a `klaviyo_relay_worker.klaviyo.Reader`.
+READS = {
+    "get_profile": "reader.profiles.get(profile_id)",
+    "get_profile_id_by_email": "reader.profiles.id_of(email=…)",
+    "get_profile_metrics_timeline": "reader.events.all(profile_id=…)",
+    "get_profile_metrics_timeline_by_id": "reader.events.all(profile_id=…, metric_id=…)",
+    "get_metrics": "reader.metrics.all()",
+    "get_metrics_timeline": "reader.events.all()",
+    "get_metric_timeline_by_id": "reader.events.all(metric_id=…)",
+    "get_metric_export": "reader.metrics.aggregate(metric_id=…, start=…, end=…)",
+    "get_lists": "reader.lists.all()",
+    "get_list_by_id": "reader.lists.get(list_id)",
+    "get_subscribers_from_list": "reader.lists.subscribers(list_id, emails=[…])",
+    "get_members_from_list": "reader.lists.members(list_id, emails=[…])",
+    "get_list_exclusions": "reader.lists.exclusions(list_id)",
+    "get_all_members": "reader.lists.members(list_id), or reader.segments.members(segment_id)",
+    "get_members_from_segment": "reader.segments.members(segment_id, emails=[…])",
+}
+_NOT_READ = {
     "get_campaigns": "GET /api/campaigns",
     "get_campaign_recipients": "GET /api/campaigns/{id}",
 }
@@ -82,7 +85,7 @@ _READS = {
 Enqueue = Callable[..., str]
 
 
-class _Group:
+class Group:
     """One of the old client's groups of methods."""
 
     def __init__(self, enqueue: Enqueue | None = None, account: str = DEFAULT_ACCOUNT) -> None:
@@ -90,10 +93,15 @@ class _Group:
         self._account = account
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name in _READS:
+        if name in READS:
             raise AttributeError(
-                f"{name} reads, and klaviyo-relay only writes; the package klaviyo-api has"
-                f" {_READS[name]}"
+                f"{name} reads, which needs the extra [worker]: write"
+                f" `from klaviyo_relay_worker.legacy import Klaviyo`, or {READS[name]}"
+            )
+        if name in _NOT_READ:
+            raise AttributeError(
+                f"klaviyo-relay does not read campaigns; the package klaviyo-api has"
+                f" {_NOT_READ[name]}"
             )
         raise AttributeError(f"{type(self).__name__} has no {name}")
 
@@ -106,7 +114,7 @@ class _Group:
         return [enqueue(command, account=self._account) for command in checked]
 
 
-class Public(_Group):
+class Public(Group):
     """track, track_once, identify."""
 
     def track(  # noqa: PLR0917 - the old signature
@@ -142,7 +150,7 @@ class Public(_Group):
         Raises:
             InvalidCommandError, SpoolFullError: as `Producer.track`.
         """
-        _deprecated("Public.track", 'klaviyo_relay.track("…", email=…, properties={…})')
+        deprecated("Public.track", 'klaviyo_relay.track("…", email=…, properties={…})')
         person = _besides(customer_properties, email=email, id=external_id or id)
         given = {"event": event, "customer_properties": person, "properties": properties}
         return self._track(given, payload, timestamp=timestamp, ip=ip_address, is_test=is_test)
@@ -162,7 +170,7 @@ class Public(_Group):
         **payload: Any,
     ) -> str:
         """`klaviyo_relay.track_once`, from the old arguments; see `track`."""
-        _deprecated("Public.track_once", 'klaviyo_relay.track_once("…", email=…)')
+        deprecated("Public.track_once", 'klaviyo_relay.track_once("…", email=…)')
         person = _besides(customer_properties, email=email, id=external_id or id)
         once = {**mapping("properties", properties), TRACK_ONCE_KEY: True}
         given = {"event": event, "customer_properties": person, "properties": once}
@@ -179,7 +187,7 @@ class Public(_Group):
         **payload: Any,
     ) -> str:
         """`klaviyo_relay.identify`, from the old arguments; returns the command's id."""
-        _deprecated("Public.identify", "klaviyo_relay.identify(email=…, first_name=…)")
+        deprecated("Public.identify", "klaviyo_relay.identify(email=…, first_name=…)")
         _refuse_test(is_test)
         payload.pop("method", None)
         person = _besides(properties, email=email, id=external_id or id)
@@ -196,23 +204,23 @@ class Public(_Group):
         return next(each for each, made in zip(ids, commands, strict=True) if type(made) is Track)
 
 
-class Profiles(_Group):
+class Profiles(Group):
     """update_profile, unset_profile_properties."""
 
     def update_profile(self, profile_id: str, properties: Mapping[str, Any] | None = None) -> str:
         """`klaviyo_relay.identify(profile_id=…)`; returns the command's id."""
-        _deprecated("Profiles.update_profile", "klaviyo_relay.identify(profile_id=…, …)")
+        deprecated("Profiles.update_profile", "klaviyo_relay.identify(profile_id=…, …)")
         person = Person.of("properties", properties, profile_id=profile_id)
         return self._send(identify_commands(person))[0]
 
     def unset_profile_properties(self, profile_id: str, properties: Iterable[str] = ()) -> str:
         """`klaviyo_relay.identify(profile_id=…, unset=[…])`; returns the command's id."""
-        _deprecated("Profiles.unset_profile_properties", "klaviyo_relay.identify(unset=[…])")
+        deprecated("Profiles.unset_profile_properties", "klaviyo_relay.identify(unset=[…])")
         command = Identify(profile_id=profile_id, unset=names("properties", properties))
         return self._send([command])[0]
 
 
-class Lists(_Group):
+class Lists(Group):
     """The methods that write. Those for many profiles return a command id for each."""
 
     def create_list(self, list_name: str) -> str:
@@ -220,17 +228,17 @@ class Lists(_Group):
 
         The list is known at Klaviyo a moment later: address it by `list_name=` from now on.
         """
-        _deprecated("Lists.create_list", "klaviyo_relay.create_list(…), then list_name=…")
+        deprecated("Lists.create_list", "klaviyo_relay.create_list(…), then list_name=…")
         return self._send([CreateList(list_name=list_name)])[0]
 
     def update_list_name_by_id(self, list_id: str, list_name: str) -> str:
         """`klaviyo_relay.rename_list`; returns the command's id."""
-        _deprecated("Lists.update_list_name_by_id", "klaviyo_relay.rename_list(…, new_name=…)")
+        deprecated("Lists.update_list_name_by_id", "klaviyo_relay.rename_list(…, new_name=…)")
         return self._send([RenameList(list_id=list_id, new_name=list_name)])[0]
 
     def delete_list(self, list_id: str) -> str:
         """`klaviyo_relay.delete_list`; returns the command's id."""
-        _deprecated("Lists.delete_list", "klaviyo_relay.delete_list(…)")
+        deprecated("Lists.delete_list", "klaviyo_relay.delete_list(…)")
         return self._send([DeleteList(list_id=list_id)])[0]
 
     def add_subscribers_to_list(
@@ -241,7 +249,7 @@ class Lists(_Group):
         Channels are those of `$consent` and `sms_consent`; without them email. A phone number
         alone is no consent to be sent messages.
         """
-        _deprecated("Lists.add_subscribers_to_list", "klaviyo_relay.subscribe(…, email=…)")
+        deprecated("Lists.add_subscribers_to_list", "klaviyo_relay.subscribe(…, email=…)")
         commands: list[Command] = []
         for at, profile in enumerate(items("profiles", profiles)):
             person = Person.of(f"profiles[{at}]", profile)
@@ -258,7 +266,7 @@ class Lists(_Group):
 
         A `$consent` among it becomes a `subscribe` without a list.
         """
-        _deprecated("Lists.add_members_to_list", "klaviyo_relay.add_to_list(…, email=…)")
+        deprecated("Lists.add_members_to_list", "klaviyo_relay.add_to_list(…, email=…)")
         commands: list[Command] = []
         for at, profile in enumerate(items("profiles", profiles)):
             person = Person.of(f"profiles[{at}]", profile)
@@ -275,7 +283,7 @@ class Lists(_Group):
         push_tokens: Iterable[str] = (),
     ) -> list[str]:
         """`klaviyo_relay.remove_from_list` for each of them; consent stays."""
-        _deprecated("Lists.remove_members_from_list", "klaviyo_relay.remove_from_list(…, email=…)")
+        deprecated("Lists.remove_members_from_list", "klaviyo_relay.remove_from_list(…, email=…)")
         if items("push_tokens", push_tokens):
             raise InvalidCommandError("push_tokens", "no list knows its members by them any more")
         commands = [RemoveFromList(list_id=list_id, email=each) for each in items("emails", emails)]
@@ -291,7 +299,7 @@ class Lists(_Group):
         (OpenAPI 2026-07-15, bulk unsubscribe: "All profiles will be removed from the provided
         list".)
         """
-        _deprecated("Lists.delete_subscribers_from_list", "klaviyo_relay.unsubscribe(…, email=…)")
+        deprecated("Lists.delete_subscribers_from_list", "klaviyo_relay.unsubscribe(…, email=…)")
         listed = items("emails", emails)
         return self._send(Unsubscribe(list_id=list_id, email=each) for each in listed)
 
@@ -300,7 +308,7 @@ class Lists(_Group):
         return [each for each, made in zip(ids, commands, strict=True) if type(made) is kind]
 
 
-class DataPrivacy(_Group):
+class DataPrivacy(Group):
     """request_profile_deletion."""
 
     def request_profile_deletion(self, identifier: str, id_type: str = "email") -> str:
@@ -308,7 +316,7 @@ class DataPrivacy(_Group):
 
         It deletes all profiles that match, where the old call deleted one of them.
         """
-        _deprecated("DataPrivacy.request_profile_deletion", "klaviyo_relay.delete_profile(email=…)")
+        deprecated("DataPrivacy.request_profile_deletion", "klaviyo_relay.delete_profile(email=…)")
         if id_type not in _ID_TYPES:
             raise InvalidCommandError("id_type", f"must be one of {', '.join(_ID_TYPES)}")
         return self._send([construct(DeleteProfile, {_ID_TYPES[id_type]: identifier})])[0]
@@ -336,8 +344,8 @@ class Klaviyo:
         self.Profiles = Profiles(enqueue, account)
         self.Lists = Lists(enqueue, account)
         self.DataPrivacy = DataPrivacy(enqueue, account)
-        self.Metrics = _Group(enqueue, account)
-        self.Campaigns = _Group(enqueue, account)
+        self.Metrics = Group(enqueue, account)
+        self.Campaigns = Group(enqueue, account)
 
 
 _public = Public()
@@ -354,7 +362,3 @@ def _besides(old: Mapping[str, Any] | None, **given: Any) -> dict[str, Any]:
 def _refuse_test(is_test: object) -> None:
     if is_test:
         raise InvalidCommandError("is_test", _IS_TEST)
-
-
-def _deprecated(old: str, new: str) -> None:
-    warn(f"{old} is the retired SDK's form; write {new}", DeprecationWarning)

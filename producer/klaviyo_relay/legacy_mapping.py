@@ -1,6 +1,6 @@
 """What an old track or identify payload is today: the mapping behind `klaviyo_relay.legacy`.
 
-The table is Klaviyo's own guide from v1/v2 to the present API; docs/legacy.md repeats it.
+The table is Klaviyo's own guide from v1/v2 to the present API; docs/migrating.md repeats it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from klaviyo_relay.commands import (
 )
 from klaviyo_relay.errors import InvalidCommandError
 
-# This module and the one that applications call.
-_OURS = "klaviyo_relay.legacy"
+# This module and those that applications call.
+_OURS = ("klaviyo_relay.legacy", "klaviyo_relay_worker.legacy")
 TRACK_ONCE_KEY = "__track_once__"
 _IDENTIFIERS = {
     "$email": "email",
@@ -269,6 +269,11 @@ def _moment(name: str, value: Any) -> Any:
 def left_out(path: str, reason: str) -> None:
     """Say that a member has no target."""
     warn(f"{path} was left out: {reason}", LegacyWarning)
+
+
+def deprecated(old: str, new: str) -> None:
+    """Say what to write instead."""
+    warn(f"{old} is the retired SDK's form; write {new}", DeprecationWarning)
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -253,6 +253,28 @@ def test_a_backlog_of_profiles_is_one_job(house, sandbox):
 
 # --- poison ---------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("ends", [True, False], ids=["which ends", "which stays"])
+def test_an_unsubscribe_whose_answer_was_lost_is_not_sent_again_after_the_membership(
+    house, sandbox, monkeypatch, ends
+):
+    without_waiting(monkeypatch)
+    monkeypatch.setattr(consent, "LOOK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(consent, "MEMBERSHIP_SETTLES_SECONDS", 0.2)
+    sandbox.configure(unsubscribe_ends_membership=ends)
+    list_id = sandbox.create_list("News")
+    house.enqueue(Subscribe(list_id=list_id, email="a@shop.io"))
+    house.work_off()
+    fault = {"endpoint": limits.BULK_UNSUBSCRIBE, "action": "lose_answer", "times": 1}
+    sandbox.set_faults([fault])
+    house.enqueue(Unsubscribe(list_id=list_id, email="a@shop.io"))
+    house.work_off()
+    marketing = people_of(sandbox)["a@shop.io"]["subscriptions"]["email"]["marketing"]
+    assert [one["list_id"] for one in marketing["list_suppressions"]] == [list_id]
+    assert sandbox.summary()["global_unsubscribes"] == 0
+    assert house.requests_to(limits.BULK_UNSUBSCRIBE) == (1 if ends else 2)
+
+
 REFUSED = "The item is refused by a fault rule."
 
 

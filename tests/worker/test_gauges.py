@@ -84,6 +84,17 @@ def test_a_loss_shows(house, scraped, tracks):
     assert scraped()[("lost",)] == 2
 
 
+@pytest.mark.parametrize(("stored", "lost"), [(499, 1), (501, 0)], ids=["small", "large"])
+def test_the_ids_of_a_small_lane_are_looked_at(house, scraped, tracks, stored, lost):
+    house.enqueue(*tracks(stored + 1))
+    keys = house.keys.lane("default", "events")
+    # One lost, and another counted twice: only the ids can tell.
+    house.redis.xdel(keys.stream, house.redis.xrange(keys.stream, count=1)[0][0])
+    house.redis.hincrby(keys.counts, "delivered", 1)
+    found = scraped()
+    assert (found[("lost",)], found[("surplus",)]) == (lost, lost)
+
+
 @pytest.mark.parametrize(("wait", "state"), [(30, 2), (0, 1)], ids=["open", "half-open"])
 def test_breakers_show_by_family(house, scraped, tracks, wait, state):
     house.enqueue(*tracks(1))

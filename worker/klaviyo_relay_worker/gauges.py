@@ -29,6 +29,9 @@ from klaviyo_relay_worker.telemetry.counters import ACCOUNTS_MOST, NAMESPACE
 logger = logging.getLogger("klaviyo_relay_worker.gauges")
 
 READ_EVERY_SECONDS = 1.0
+# While Redis looks at ids it does nothing else, and every worker may be scraped: a tenth of what
+# `klaviyo-relay status` looks at, and all of a lane that is nearly empty.
+IDS_MOST = 500
 # The breaker of a whole account, as its `family`.
 WHOLE_ACCOUNT_FAMILY = "account"
 BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
@@ -79,7 +82,7 @@ class Gauges:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
-        self._status = Status(redis, settings.keys)
+        self._status = Status(redis, settings.keys, ids_most=IDS_MOST)
         self._breakers = Breakers(redis, settings.keys)
         self._quota_use = QuotaUse(redis, settings.keys)
         self._entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)

@@ -88,6 +88,10 @@ class Quota:
             if seconds:
                 self._hold(account, endpoint, seconds)
 
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._redis.close()
+
     def _note_limits(self, account: str, endpoint: str, said: str) -> None:
         limits = limits_said(said)
         ours = self._limits[endpoint]

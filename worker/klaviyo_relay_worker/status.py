@@ -30,11 +30,17 @@ IDS_MOST, BYTES_MOST = 5_000, 8_000_000
 
 
 class Status:
-    """Reads the lanes of one Redis."""
+    """Reads the lanes of one Redis.
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    Args:
+        ids_most: of a lane with more stored commands only the counts are looked at. Defaults to
+            IDS_MOST.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, *, ids_most: int | None = None) -> None:
         self._redis = redis
         self._keys = keys
+        self._ids_most = ids_most
         self._breakers = Breakers(redis, keys)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "status"))
         self._auditor = Auditor(redis)
@@ -74,7 +80,7 @@ class Status:
                 keys.following,
                 keys.rows,
             ],
-            args=[IDS_MOST, BYTES_MOST],
+            args=[IDS_MOST if self._ids_most is None else self._ids_most, BYTES_MOST],
         )
         counts = {k.decode(): int(v) for k, v in _pairs(pairs).items()}
         waiting = {k.decode(): v.decode() for k, v in _pairs(state).items()}

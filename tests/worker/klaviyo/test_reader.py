@@ -381,6 +381,9 @@ def test_an_access_made_by_hand_may_have_a_rate_limiter_of_its_own(sandbox):
         def learn(self, account, endpoint, headers):
             pass
 
+        def close(self):
+            pass
+
     from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 
     list_id = sandbox.create_list("News")

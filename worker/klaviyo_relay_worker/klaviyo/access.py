@@ -47,6 +47,9 @@ class RateLimiter(Protocol):
     def learn(self, account: str, endpoint: str, headers: Any) -> None:
         """Take over what an answer says of the limits."""
 
+    def close(self) -> None:
+        """Close the connections."""
+
 
 class Access:
     """Asks Klaviyo, for one account.
@@ -96,6 +99,7 @@ class Access:
     def close(self) -> None:
         """Close the connections."""
         self._sender.close()
+        self._limiter.close()
 
     def _ask_once(self, request: Request) -> dict[str, Any]:
         try:

@@ -100,5 +100,5 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to Klaviyo."""
+        """Close the connections."""
         self._access.close()

@@ -23,6 +23,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=
     """Rows of import jobs whose JSON contains this fail, with an import error. Empty: none."""
     clock_offset_seconds: float = 0.0
     """The account's clock goes ahead of the machine's (or behind) by this."""
+    unsubscribe_ends_membership: bool = False
+    """Who is unsubscribed from a list also leaves it, as Klaviyo's OpenAPI document (2026-07-15)
+    has it; in the field members were seen to stay."""
     unknown_fields: bool = False
     """Answers carry members that nobody knows, and one attribute of another type than known."""
 

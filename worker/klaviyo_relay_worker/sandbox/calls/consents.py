@@ -69,6 +69,8 @@ def unsubscribe(call: Call) -> Answer:
         left = _list(call.store, data.relationships)
         for one in wanted:
             _withdraw(call.store, one, left, now)
+            if left is not None and call.settings.unsubscribe_ends_membership:
+                _end_membership(call.store, one, left)
     return Answer(202, items=len(wanted))
 
 
@@ -202,8 +204,8 @@ def _give(
 def _withdraw(store: Store, one: Subscription, left: MailingList | None, now: float) -> None:
     """Unsubscribe from a list those who are on it, and all others globally.
 
-    Only email marketing knows lists; the other channels are always global. Members stay on
-    the list. `updated` does not move (observed).
+    Only email marketing knows lists; the other channels are always global. `updated` does not
+    move (observed).
     """
     profile = _person(store, one.who, now)
     member = left is not None and profile.id in left.members
@@ -215,6 +217,12 @@ def _withdraw(store: Store, one: Subscription, left: MailingList | None, now: fl
             record.unsubscribe_from_list(left.id, now)
         else:
             record.unsubscribe(channel, now)
+
+
+def _end_membership(store: Store, one: Subscription, left: MailingList) -> None:
+    profile = store.people.find(one.who)
+    if profile is not None:
+        left.members.pop(profile.id, None)
 
 
 def _person(store: Store, who: Who, now: float) -> Profile:
