@@ -1,6 +1,12 @@
-"""Run the benchmarks, print the table, and with --write keep it in docs/benchmarks.md.
+"""Run the benchmarks, print what they say, and keep it in docs/benchmarks.md.
 
-python -m bench [enqueue|imports|delivery|steady ...] [--write]
+    python -m bench [NAME ...] [--quick] [--full] [--write] [--docs DIRECTORY]
+
+Without names everything runs that fits into a quarter of an hour, and docs/benchmarks.md with its
+charts is written; --full adds what takes longer. With names or with --quick, which measures so
+little that it only shows that everything works, nothing is written without --write.
+
+The exit code is 1 if a bar was not reached.
 """
 
 from __future__ import annotations
@@ -8,61 +14,81 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import platform
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
+import time
+from importlib.util import find_spec
 from pathlib import Path
 
-from bench.stage import Figure
-from klaviyo_relay_worker.embedded import find_server
+from bench.stage import QUICK_VARIABLE, Figure, Measurement
 
-ALL = ("imports", "enqueue", "batch", "latency", "backfill", "delivery", "memory", "steady")
-DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+ALL = (
+    "imports",
+    "enqueue",
+    "batch",
+    "load",
+    "latency",
+    "limited",
+    "backfill",
+    "delivery",
+    "memory",
+)
+LONG = ("steady",)
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def _options() -> argparse.Namespace:
+    names = ", ".join((*ALL, *LONG))
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {names}")
+    parser.add_argument("--quick", action="store_true", help="only see that everything works")
+    parser.add_argument("--full", action="store_true", help=f"also {', '.join(LONG)}")
+    parser.add_argument("--write", action="store_true", help="keep what a part of a run measured")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where it is kept (%(default)s)")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if not find_spec(f"bench.{name}")]:
+        parser.error(f"there is no {', '.join(unknown)}")
+    return options
+
+
+def _wanted(options: argparse.Namespace) -> list[str]:
+    """What is to run; a module that this version does not have is left out."""
+    if options.names:
+        return list(options.names)
+    names = (*ALL, *(LONG if options.full else ()))
+    return [name for name in names if find_spec(f"bench.{name}")]
+
+
+def _run(names: list[str]) -> tuple[list[Figure], list[Measurement]]:
+    figures: list[Figure] = []
+    measured: list[Measurement] = []
+    for name in names:
+        module = importlib.import_module(f"bench.{name}")
+        print((module.__doc__ or "").splitlines()[0], flush=True)
+        began = time.monotonic()
+        for one in module.run():
+            (measured if isinstance(one, Measurement) else figures).append(one)
+        print(f"  took {time.monotonic() - began:.0f} s", flush=True)
+    return figures, measured
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all by default"
-    )
-    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
-    options = parser.parse_args()
-    figures: list[Figure] = []
-    for name in options.names or ALL:
-        module = importlib.import_module(f"bench.{name}")
-        print((module.__doc__ or "").splitlines()[0])
-        figures += module.run()
-    table = _table(figures)
-    print(f"\n{table}")
-    if options.write:
-        DOCUMENT.write_text(_document(table), "utf-8")
+    options = _options()
+    if options.quick:
+        # Before any of the modules is imported, which read it then.
+        os.environ[QUICK_VARIABLE] = "1"
+    figures, measured = _run(_wanted(options))
+    from bench.document import figures_table, write
+
+    print(f"\n{figures_table(figures)}")
+    if options.write or not (options.names or options.quick):
+        write(options.docs, figures, measured, _command(options))
     return 0 if all(figure.is_reached for figure in figures) else 1
 
 
-def _table(figures: list[Figure]) -> str:
-    rows = [
-        f"| {one.name} | {one.value} | {one.bar} | {'yes' if one.is_reached else '**no**'} |"
-        for one in figures
-    ]
-    return "\n".join(["| figure | measured | bar | reached |", "|---|---|---|---|", *rows])
-
-
-def _document(table: str) -> str:
-    server = find_server()
-    return f"""# Benchmarks
-
-Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}; do not edit by hand. Ratios are of two things
-measured in one run, interleaved; single times depend on the machine.
-
-{table}
-
-Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python
-{platform.python_version()}, {server.product} {server.version}, Celery {version("celery")},
-redis-py {version("redis")}, requests {version("requests")}.
-
-What each of them does stands in the head of its file in `bench/`.
-"""
+def _command(options: argparse.Namespace) -> str:
+    """As somebody would type it."""
+    given = [*options.names, *(f"--{name}" for name in ("full", "quick") if getattr(options, name))]
+    return f'make bench ARGS="{" ".join(given)}"' if given else "make bench"
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ import sys
 import time
 from typing import Any
 
-from bench.stage import Figure, House, house, orders, percentile, wait_until
+from bench.stage import Figure, House, house, orders, percentile, size, wait_until
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import connect
 
-LOADED = 1_000_000
-EVENTS, A_SECOND = 600, 5
+LOADED = size(1_000_000, 100_000)
+EVENTS, A_SECOND = size(400, 30), 5
 SEED = 20261124
 # A load comes into its lane 500 commands at a time.
 LIVE_MOST = 250

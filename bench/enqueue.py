@@ -2,212 +2,190 @@
 
     python -m bench enqueue
 
-Peers: a redis-py RPUSH of the same envelope (the floor of whatever puts a command into Redis in the
-call), Celery's send_task of the same command, and segment-analytics-python's queue in memory (which
-drops what is over 10,000; its own limit is raised here so that it can take part).
+How each peer is set up stands in bench/peers. A flood is one call after the other; the senders of
+segment, posthog and rudder send to a server on loopback meanwhile, as klaviyo-relay's shipper ships
+to Redis. With Redis stopped (SIGSTOP) a peer of which no call has succeeded when Redis goes on is
+said to block. Kills come right after the last call had returned.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from math import inf
+from typing import NamedTuple
 
-from bench.stage import PROPERTIES, Figure, home, median, percentile
+from bench.peers import BY_NAME, CALLED, RELAY, calls
+from bench.peers.peer import Peer, Place
+from bench.peers.sink import sink_process
+from bench.stage import Figure, Measurement, Result, home, median, size
 from klaviyo_relay_worker.embedded import PrivateRedis
 
-ROUNDS = 5
-CALLS = {"track": 20_000, "rpush": 20_000, "send_task": 2_000, "segment": 20_000}
-QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
-PACED_CALLS, PACED_PER_SECOND = 2_500, 500
-STOPPED_SECONDS = 30
-KILLS, KILLED_AFTER = 20, 10_000
-ORDER: dict[str, Any] = {
-    "email": "ada@lovelace.dev",
-    "properties": PROPERTIES,
-    "value": 23.99,
-    "value_currency": "USD",
-}
+ROUNDS = size(5, 1)
+PACED_ROUNDS = size(3, 1)
+PACED_CALLS = size(2_500, 500)
+STOPPED_SECONDS = size(30, 4)
+KILLED_AFTER = 10_000
+# klaviyo-relay promises that nothing is lost, so it is looked at more often.
+KILLS, PEER_KILLS = size(20, 2), size(3, 1)
+PACED = ("relay", "redis")
+
+Quantiles = dict[str, float]
+ByPeer = dict[str, list[Quantiles]]
 
 
-def _track(redis_url: str, spool_dir: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    from klaviyo_relay import Producer, Settings
+class Scene(NamedTuple):
+    """What all of them call into."""
 
-    producer = Producer(Settings(redis_url=redis_url, spool_dir=Path(spool_dir)))
-    return lambda: producer.track("Placed Order", **ORDER), lambda: producer.close(60)
+    server: PrivateRedis
+    directory: str
+    sink_url: str
 
-
-def _rpush(redis_url: str, _: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    import redis
-
-    from klaviyo_relay import Track
-    from klaviyo_relay.envelope import Envelope, encode, new_id
-
-    client = redis.Redis.from_url(redis_url)
-    command = Track(metric="Placed Order", **ORDER)
-    at = time.time_ns() // 1_000_000
-    body = encode(Envelope(id=new_id(), account="default", at=at, command=command))
-    return lambda: client.rpush("bench", body), client.close
+    def place(self, name: str) -> Place:
+        return Place(self.server.url, f"{self.directory}/{name}", self.sink_url)
 
 
-def _send_task(redis_url: str, _: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    from celery import Celery
-
-    app = Celery(broker=redis_url)
-    app.conf.task_ignore_result = True
-    kwargs = {"metric": "Placed Order", **ORDER}
-    return lambda: app.send_task("bench.track", kwargs=kwargs, queue="bench-celery"), app.close
+def _middle(rounds: list[Quantiles]) -> Quantiles:
+    return {name: median([one[name] for one in rounds]) for name in rounds[0]}
 
 
-def _segment(_: str, __: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    from segment.analytics import Client
-
-    # Nothing listens there: a queue in memory is all that is measured.
-    client = Client("key", host="http://127.0.0.1:9", max_queue_size=1_000_000, send=False)
-    properties = {**PROPERTIES, "value": 23.99, "currency": "USD"}
-    return lambda: client.track("ada", "Placed Order", properties), lambda: None
+def _middles(rounds: ByPeer) -> dict[str, Quantiles]:
+    return {name: _middle(values) for name, values in rounds.items()}
 
 
-_PEERS = {"track": _track, "rpush": _rpush, "send_task": _send_task, "segment": _segment}
+def _say(what: str, numbers: Quantiles) -> None:
+    print(f"  {what:36}" + "  ".join(f"{name} {value:7.1f} µs" for name, value in numbers.items()))
 
 
-def child(what: str, mode: str, redis_url: str, spool_dir: str) -> None:
-    """One process: calls in a flood, or paced; prints quantiles in µs."""
-    call, close = _PEERS[what](redis_url, spool_dir)
-    call()
-    clock = time.perf_counter
-    pause = 1 / PACED_PER_SECOND if mode == "paced" else 0.0
-    calls = PACED_CALLS if mode == "paced" else CALLS[what]
-    took = []
-    due = clock()
-    for _ in range(calls):
-        if pause:
-            due += pause
-            time.sleep(max(0.0, due - clock()))
-        began = clock()
-        call()
-        took.append((clock() - began) * 1e6)
-    found = {name: percentile(took, share) for name, share in QUANTILES.items()}
-    print(json.dumps(found), flush=True)
-    if mode != "stopped":
-        close()
-    os._exit(0)
-
-
-def kill_child(redis_url: str, spool_dir: str) -> None:
-    """Calls, and then dies by SIGKILL, having said nothing to anybody."""
-    call, _ = _track(redis_url, spool_dir)
-    for _ in range(KILLED_AFTER):
-        call()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bench.enqueue", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def _result(process: subprocess.Popen[str]) -> dict[str, float]:
-    output, _ = process.communicate(timeout=600)
-    found: dict[str, float] = json.loads(output)
-    return found
-
-
-def _middle(rounds: list[dict[str, float]]) -> dict[str, float]:
-    return {name: median([one[name] for one in rounds]) for name in QUANTILES}
-
-
-def _say(what: str, numbers: dict[str, float]) -> None:
-    print(f"  {what:32}" + "  ".join(f"{name} {value:7.1f} µs" for name, value in numbers.items()))
-
-
-def run() -> list[Figure]:
-    with home() as path, PrivateRedis(path / "redis") as server:
-        spool = str(path / "spool")
-        flood = _flood(server, spool)
-        paced = _paced(server, spool)
-        four = _four(server, spool)
-        stopped = _stopped(server, spool)
-        lost = _killed(server, spool)
-    figures = [*_flood_figures(flood), *_paced_figures(paced, four)]
-    return [*figures, *_stopped_figures(flood, stopped), _lost_figure(lost)]
-
-
-def _flood(server: PrivateRedis, spool: str) -> dict[str, dict[str, float]]:
-    rounds: dict[str, list[dict[str, float]]] = {what: [] for what in _PEERS}
+def _flood(scene: Scene) -> ByPeer:
+    rounds: ByPeer = {peer.name: [] for peer in CALLED}
     for number in range(ROUNDS):
-        for what in sorted(_PEERS, reverse=bool(number % 2)):
-            rounds[what].append(_result(_start(what, "flood", server.url, spool)))
-    found = {what: _middle(numbers) for what, numbers in rounds.items()}
-    for what, numbers in found.items():
-        _say(f"{what}, flood", numbers)
-    return found
+        for peer in CALLED[:: -1 if number % 2 else 1]:
+            place = scene.place(peer.name)
+            rounds[peer.name].append(calls.run(peer, "flood", peer.calls, place))
+    for name, numbers in _middles(rounds).items():
+        _say(f"{name}, flood", numbers)
+    return rounds
 
 
-def _paced(server: PrivateRedis, spool: str) -> dict[str, dict[str, float]]:
-    rounds: dict[str, list[dict[str, float]]] = {"track": [], "rpush": []}
-    for number in range(3):
-        for what in sorted(rounds, reverse=bool(number % 2)):
-            rounds[what].append(_result(_start(what, "paced", server.url, spool)))
-    found = {what: _middle(numbers) for what, numbers in rounds.items()}
-    for what, numbers in found.items():
-        _say(f"{what}, 500 a second", numbers)
-    return found
+def _paced(scene: Scene) -> dict[str, Quantiles]:
+    rounds: ByPeer = {name: [] for name in PACED}
+    for number in range(PACED_ROUNDS):
+        for name in PACED[:: -1 if number % 2 else 1]:
+            found = calls.run(BY_NAME[name], "paced", PACED_CALLS, scene.place(name))
+            rounds[name].append(found)
+    found_of = _middles(rounds)
+    for name, numbers in found_of.items():
+        _say(f"{name}, 500 a second", numbers)
+    return found_of
 
 
-def _four(server: PrivateRedis, spool: str) -> dict[str, dict[str, float]]:
+def _four(scene: Scene) -> dict[str, Quantiles]:
     found = {}
-    for what in ("track", "rpush"):
-        started = [_start(what, "paced", server.url, spool) for _ in range(4)]
-        found[what] = _middle([_result(process) for process in started])
-        _say(f"{what}, 4 processes at 500 a second", found[what])
+    for name in PACED:
+        place = scene.place(name)
+        started = [calls.start(BY_NAME[name], "paced", PACED_CALLS, place) for _ in range(4)]
+        found[name] = _middle([calls.finished(process) for process in started])
+        _say(f"{name}, 4 processes at 500 a second", found[name])
     return found
 
 
-def _stopped(server: PrivateRedis, spool: str) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    server.pause()
+def _stopped(scene: Scene) -> ByPeer:
+    """klaviyo-relay again and again as long as Redis stands still, the others once."""
+    others = [peer for peer in CALLED if peer.uses_redis and peer is not RELAY]
+    scene.server.pause()
+    started = {
+        peer.name: calls.start(peer, "stopped", peer.calls, scene.place(peer.name))
+        for peer in others
+    }
     try:
-        until = time.monotonic() + STOPPED_SECONDS
-        rounds = []
-        while time.monotonic() < until:
-            rounds.append(_result(_start("track", "stopped", server.url, spool)))
-        found["flood"] = _middle(rounds)
+        rounds = {RELAY.name: _stopped_rounds(scene)}
+        for name, process in started.items():
+            rounds[name] = [_blocked_or(process)]
     finally:
-        server.resume()
-    _say("track, flood, Redis stopped", found["flood"])
+        for process in started.values():
+            process.kill()
+        scene.server.resume()
+    for name, numbers in _middles(rounds).items():
+        _say(f"{name}, flood, Redis stopped", numbers)
+    return rounds
+
+
+def _stopped_rounds(scene: Scene) -> list[Quantiles]:
+    until = time.monotonic() + STOPPED_SECONDS
+    found = []
+    while not found or time.monotonic() < until:
+        found.append(calls.run(RELAY, "stopped", RELAY.calls, scene.place(RELAY.name)))
     return found
 
 
-def _killed(server: PrivateRedis, spool: str) -> int:
-    """Commands lost in 20 kills, each right after the 10,000th call had returned."""
-    from klaviyo_relay import Settings
-    from klaviyo_relay.lane_entrance import LaneEntrance, connect
-    from klaviyo_relay.shipper import ship_orphans
-
-    client = connect(server.url)
-    settings = Settings(redis_url=server.url, spool_dir=Path(spool))
-    entrance = LaneEntrance(client, settings.keys, settings.lane_max_bytes)
-    ship_orphans(entrance, settings)
-    client.flushall()
-    for _ in range(KILLS):
-        process = _start("kill", server.url, f"{spool}-killed")
-        process.wait(600)
-        killed = Settings(redis_url=server.url, spool_dir=Path(f"{spool}-killed"))
-        ship_orphans(LaneEntrance(client, killed.keys, killed.lane_max_bytes), killed)
-    arrived = int(client.xlen("kr:{default:events}:stream"))
-    print(f"  {KILLS} times kill -9 after {KILLED_AFTER:,} calls: {arrived:,} arrived")
-    return KILLS * KILLED_AFTER - arrived
+def _blocked_or(process: subprocess.Popen[str]) -> Quantiles:
+    return calls.result(process, 0.0) or dict.fromkeys(calls.QUANTILES, inf)
 
 
-def _flood_figures(flood: dict[str, dict[str, float]]) -> list[Figure]:
-    track, rpush = flood["track"], flood["rpush"]
+def _killed(scene: Scene) -> dict[str, list[int]]:
+    """Of each peer, how many orders were lost in each kill; of klaviyo-relay in all of them."""
+    lost: dict[str, list[int]] = {peer.name: [] for peer in CALLED}
+    for _ in range(PEER_KILLS):
+        for peer in CALLED:
+            if peer is not RELAY:
+                lost[peer.name].append(_lost(scene, peer, min(KILLED_AFTER, peer.calls), 1))
+    lost[RELAY.name].append(_lost(scene, RELAY, KILLED_AFTER, KILLS))
+    print(f"  lost in kill -9: {lost}")
+    return lost
+
+
+def _lost(scene: Scene, peer: Peer, count: int, kills: int) -> int:
+    place = scene.place(f"{peer.name}-killed")
+    before = peer.arrived(place)
+    for _ in range(kills):
+        with calls.start(peer, "kill", count, place) as process:
+            process.wait(calls.TIMEOUT_SECONDS)
+    return count * kills - (peer.arrived(place) - before)
+
+
+def run() -> list[Result]:
+    with home() as path, PrivateRedis(path / "redis") as server, sink_process() as sink_url:
+        scene = Scene(server, str(path), sink_url)
+        flood = _flood(scene)
+        paced, four = _paced(scene), _four(scene)
+        stopped = _stopped(scene)
+        lost = _killed(scene)
+    middle = _middles(flood)
+    return [
+        *_measurements(flood, ""),
+        *_measurements(stopped, "stopped "),
+        *_lost_measurements(lost),
+        *_flood_figures(middle),
+        *_paced_figures(paced, four),
+        *_stopped_figures(middle, _middles(stopped)),
+        _lost_figure(lost[RELAY.name][0]),
+    ]
+
+
+def _measurements(rounds: ByPeer, prefix: str) -> list[Measurement]:
+    return [
+        Measurement(name, f"{prefix}{quantile}", tuple(one[quantile] for one in values))
+        for name, values in rounds.items()
+        for quantile in ("p50", "p99")
+    ]
+
+
+def _lost_measurements(lost: dict[str, list[int]]) -> list[Measurement]:
+    """In per cent of the calls."""
+    return [
+        Measurement(name, "lost", tuple(one / _killed_calls(name) * 100 for one in values))
+        for name, values in lost.items()
+    ]
+
+
+def _killed_calls(name: str) -> int:
+    peer = BY_NAME[name]
+    return KILLED_AFTER * KILLS if peer is RELAY else min(KILLED_AFTER, peer.calls)
+
+
+def _flood_figures(flood: dict[str, Quantiles]) -> list[Figure]:
+    track, rpush = flood["relay"], flood["redis"]
     ratio = track["p50"] / rpush["p50"]
     figures = [
         Figure(
@@ -223,7 +201,7 @@ def _flood_figures(flood: dict[str, dict[str, float]]) -> list[Figure]:
             track["p99"] <= 1000,
         ),
     ]
-    for peer in ("send_task", "segment"):
+    for peer in ("celery-sdk", "segment"):
         ratio = track["p50"] / flood[peer]["p50"]
         what = f"track() p50 in a flood, of {peer}"
         figures.append(
@@ -232,12 +210,10 @@ def _flood_figures(flood: dict[str, dict[str, float]]) -> list[Figure]:
     return figures
 
 
-def _paced_figures(
-    paced: dict[str, dict[str, float]], four: dict[str, dict[str, float]]
-) -> list[Figure]:
+def _paced_figures(paced: dict[str, Quantiles], four: dict[str, Quantiles]) -> list[Figure]:
     figures = []
     for name in ("p50", "p99"):
-        ours, theirs = paced["track"][name], paced["rpush"][name]
+        ours, theirs = paced["relay"][name], paced["redis"][name]
         figures.append(
             Figure(
                 f"track() {name} at 500 a second, of RPUSH alike",
@@ -246,7 +222,7 @@ def _paced_figures(
                 ours <= theirs,
             )
         )
-    ours, theirs = four["track"]["p99"], four["rpush"]["p99"]
+    ours, theirs = four["relay"]["p99"], four["redis"]["p99"]
     figures.append(
         Figure(
             "track() p99, four processes at 500 a second each, of RPUSH alike",
@@ -258,10 +234,8 @@ def _paced_figures(
     return figures
 
 
-def _stopped_figures(
-    flood: dict[str, dict[str, float]], stopped: dict[str, dict[str, float]]
-) -> list[Figure]:
-    ratio = stopped["flood"]["p50"] / flood["track"]["p50"]
+def _stopped_figures(flood: dict[str, Quantiles], stopped: dict[str, Quantiles]) -> list[Figure]:
+    ratio = stopped["relay"]["p50"] / flood["relay"]["p50"]
     return [
         Figure(
             f"track() p50 in a flood with Redis stopped for {STOPPED_SECONDS} s, of itself",
@@ -275,9 +249,3 @@ def _stopped_figures(
 def _lost_figure(lost: int) -> Figure:
     what = f"commands lost in {KILLS} kill -9 of {KILLED_AFTER:,} each"
     return Figure(what, str(lost), "0", lost == 0)
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "kill":
-        kill_child(*sys.argv[2:])
-    child(*sys.argv[1:])

@@ -12,7 +12,7 @@ it is.
 
 Redis's memory is used_memory before and after a load, without the buffers of clients and of the
 append-only file, over the commands' compact JSON: without the envelope (id, account, time), which
-is ours, and for comparison with it.
+is ours, and for comparison with it. The peers' is measured alike, of calls of theirs.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ from typing import Any, NamedTuple
 import msgspec
 from redis import Redis
 
+from bench.peers import CALLED, RELAY, calls
+from bench.peers.peer import Peer, Place
 from bench.stage import (
     Figure,
     House,
+    Measurement,
+    Result,
     cpu_seconds,
     home,
     house,
     orders,
     peak_megabytes,
     resident_megabytes,
+    size,
 )
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
@@ -43,9 +48,10 @@ from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.klaviyo.limits import BULK_CREATE_EVENTS
 
-BACKLOGS = (10_000, 100_000, 1_000_000)
-DELIVERED = 300_000
-STORED = 100_000
+BACKLOGS = (10_000, 100_000, size(1_000_000, 200_000))
+DELIVERED = size(300_000, 30_000)
+STORED = size(100_000, 10_000)
+PEER_STORED = size(5_000, 1_000)
 TIMEOUT_SECONDS = 600.0
 _FORGET_SECONDS = 0.05
 _TOP_UP_SECONDS = 0.05
@@ -143,22 +149,50 @@ def _bytes_a_command(stored: int) -> tuple[float, float, float]:
     return in_redis, alone, enveloped
 
 
+def _peer_bytes(peer: Peer) -> float:
+    """In Redis, for each call."""
+    with home() as path, PrivateRedis(path / "redis") as server:
+        redis = connect(server.url)
+        place = Place(server.url, str(path))
+        # The first call makes what there is only once.
+        calls.fill(peer, 1, place)
+        before = _stored_bytes(redis)
+        calls.fill(peer, PEER_STORED, place)
+        found = (_stored_bytes(redis) - before) / PEER_STORED
+        redis.close()
+    print(f"  {peer.name}: {found:.0f} B a call")
+    return found
+
+
+def _measurements(worked: Sequence[Worked], in_redis: float) -> list[Measurement]:
+    bytes_of = {RELAY.name: in_redis}
+    for peer in CALLED:
+        if peer.uses_redis and peer is not RELAY:
+            bytes_of[peer.name] = _peer_bytes(peer)
+    return [
+        Measurement(RELAY.name, "backlog cpu", tuple(one.cpu for one in worked)),
+        Measurement(RELAY.name, "backlog memory", tuple(one.peak for one in worked)),
+        *(Measurement(name, "bytes", (value,)) for name, value in bytes_of.items()),
+    ]
+
+
 def run(
     backlogs: Sequence[int] = BACKLOGS, delivered: int = DELIVERED, stored: int = STORED
-) -> list[Figure]:
+) -> list[Result]:
     """Smaller figures are for trying the benchmark out."""
     worked = []
     for backlog in backlogs:
         with house() as home:
             worked.append(_work(home, backlog, delivered))
     peaks = [one.peak for one in worked]
-    growth = peaks[-1] / peaks[0]
+    growth, dearer = peaks[-1] / peaks[0], worked[-1].cpu / worked[0].cpu
     in_redis, alone, enveloped = _bytes_a_command(stored)
     print(
         f"  in Redis {in_redis:.0f} B a command; its compact JSON {alone:.0f} B,"
         f" {enveloped:.0f} B with the envelope"
     )
     return [
+        *_measurements(worked, in_redis),
         Figure(
             f"peak memory of a worker at a backlog of {backlogs[-1]:,}",
             f"{peaks[-1]:.0f} MB",
@@ -170,6 +204,12 @@ def run(
             f"{growth:.2f}x",
             "≤ 1.1x",
             growth <= 1.1,
+        ),
+        Figure(
+            f"worker CPU an event at a backlog of {backlogs[-1]:,}, of one at {backlogs[0]:,}",
+            f"{dearer:.2f}x ({worked[-1].cpu:.1f} of {worked[0].cpu:.1f} µs)",
+            "≤ 1.2x",
+            dearer <= 1.2,
         ),
         Figure(
             "bytes of a queued command in Redis, of its compact JSON",

@@ -32,6 +32,10 @@ PROPERTIES = {
 }
 
 
+# Set by --quick.
+QUICK_VARIABLE = "KLAVIYO_RELAY_BENCH_QUICK"
+
+
 class Figure(NamedTuple):
     """One measured figure with its bar."""
 
@@ -39,6 +43,32 @@ class Figure(NamedTuple):
     value: str
     bar: str
     is_reached: bool
+
+
+class Measurement(NamedTuple):
+    """What was measured of one peer, by name, so that the table can put it beside the others'.
+
+    Attributes:
+        who: a peer's name, see bench/peers.
+        what: a column of bench/table.py.
+        values: one a round, of which the median counts; inf where something never ended.
+    """
+
+    who: str
+    what: str
+    values: tuple[float, ...]
+
+    @property
+    def middle(self) -> float:
+        return statistics.median(self.values)
+
+
+Result = Figure | Measurement
+
+
+def size(full: int, quick: int) -> int:
+    """How much to measure: `quick` only shows that a benchmark works, and its figures are none."""
+    return quick if os.environ.get(QUICK_VARIABLE) else full
 
 
 def median(values: Sequence[float]) -> float:
@@ -111,13 +141,16 @@ class House:
         with urllib.request.urlopen(request, timeout=10):
             pass
 
-    def worker(self, name: str = "worker") -> AbstractContextManager[subprocess.Popen[bytes]]:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             "KLAVIYO_RELAY_REDIS_URL": self.redis_url,
             "KLAVIYO_API_URL": self.sandbox_url,
             "KLAVIYO_API_KEY": "pk_bench",
         }
-        return worker_process(environment, self.path / f"{name}.log")
+
+    def worker(self, name: str = "worker") -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return worker_process(self.environment, self.path / f"{name}.log")
 
 
 @contextmanager

@@ -82,12 +82,12 @@ def use_of(requests: Sequence[dict[str, Any]], seconds: float) -> Use:
     return Use(len(counted), sum(one["items"] for one in counted), until)
 
 
-def _has_bulk_after(home: House, seconds: float) -> bool:
-    times = [one["monotonic"] for one in _log(home) if one["endpoint"] == BULK]
+def has_bulk_after(home: House, seconds: float) -> bool:
+    times = [one["monotonic"] for one in requests_of(home) if one["endpoint"] == BULK]
     return bool(times) and max(times) - min(times) >= seconds
 
 
-def _log(home: House) -> list[dict[str, Any]]:
+def requests_of(home: House) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = home.sandbox("requests")["requests"]
     return found
 
@@ -99,12 +99,12 @@ def _measure(home: House, variant: Variant, seconds: float) -> str:
             stack.enter_context(home.worker(f"worker-{number}")).pid
             for number in range(variant.workers)
         ]
-        if not wait_until(lambda: _has_bulk_after(home, 0.0), START_SECONDS, pause=0.05):
+        if not wait_until(lambda: has_bulk_after(home, 0.0), START_SECONDS, pause=0.05):
             raise RuntimeError("the workers did not begin")
         before = [cpu_seconds(pid) for pid in (home.sandbox_pid, *pids)]
         began = time.monotonic()
         time.sleep(seconds)
-        if not wait_until(lambda: _has_bulk_after(home, seconds), LATE_SECONDS):
+        if not wait_until(lambda: has_bulk_after(home, seconds), LATE_SECONDS):
             raise RuntimeError(f"no bulk request for {LATE_SECONDS:g} s: is the queue too short?")
         took = time.monotonic() - began
         after = [cpu_seconds(pid) for pid in (home.sandbox_pid, *pids)]
@@ -118,7 +118,7 @@ def _run(variant: Variant, queued: int, seconds: float, *, bulk: bool) -> Run:
         home.set(latency_seconds=variant.latency_seconds)
         shares = _measure(home, variant, seconds)
         # The workers have ended: nothing is under way any more.
-        log, summary = _log(home), home.sandbox("summary")
+        log, summary = requests_of(home), home.sandbox("summary")
     accepted = sum(one["items"] for one in log if one["status"] == "202")
     run = Run(use_of(log, seconds), summary["throttled"], accepted - summary["events"])
     print(

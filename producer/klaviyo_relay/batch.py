@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.envelope import Envelope, encode, lane_of, new_ids
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey, connect
 from klaviyo_relay.settings import Settings, masked
@@ -58,17 +58,17 @@ class _Chunk:
 
     def add_all(self, numbered: list[tuple[int, Command]]) -> InvalidCommandError | None:
         """Add commands up to one that is too large, and say what is wrong with it."""
+        at = time.time_ns() // 1_000_000
         try:
-            for offset, command in numbered:
-                self._add(offset, command)
+            for identity, (offset, command) in zip(new_ids(len(numbered)), numbered, strict=True):
+                self._add(identity, at, offset, command)
         except InvalidCommandError as error:
             return error
         return None
 
-    def _add(self, offset: int, command: Command) -> None:
-        at = time.time_ns() // 1_000_000
+    def _add(self, identity: str, at: int, offset: int, command: Command) -> None:
         envelope = Envelope(
-            id=new_id(), account=self._account, at=at, command=command, trace=self._trace
+            id=identity, account=self._account, at=at, command=command, trace=self._trace
         )
         lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
         self.lanes.setdefault(lane, []).append((offset, encode(envelope)))
@@ -88,7 +88,7 @@ def enqueue_many(
     if entrance is None:
         redis = connect(settings.redis_url)
         entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
-    loading = _Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
+    loading = Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
     remaining = iter(enumerate(commands, 1))
     given = 0
     try:
@@ -122,15 +122,37 @@ def _next_commands(remaining: Iterable[tuple[int, Command]]) -> _Read | None:
     return _Read(found, None) if found else None
 
 
-class _Loading:
+class Loading:
+    """One load on its way into Redis, chunk by chunk.
+
+    Attributes:
+        marks: lane -> the last number of this source that it has, as far as this load knows.
+        added: commands that were new to Redis.
+    """
+
     def __init__(
-        self, entrance: Entrance, source: str, timeout: float | None, settings: Settings
+        self,
+        entrance: Entrance,
+        source: str,
+        timeout: float | None,
+        settings: Settings,
+        *,
+        marks: Mapping[str, int] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
+        """Begin at nothing, or where an earlier run left off.
+
+        Args:
+            timeout: most seconds to wait in one go; None for no limit.
+            marks: what an earlier run of the same source left behind.
+            tell: called before each wait, with its reason; may raise to give up.
+        """
         self._entrance = entrance
         self._source = source
         self._timeout = timeout
         self._address = masked(settings.redis_url)
-        self._marks: dict[str, int] = {}
+        self._tell = tell
+        self.marks = dict(marks or {})
         self.added = 0
 
     def ship(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
@@ -149,6 +171,8 @@ class _Loading:
                 reason = RedisUnavailableError(f"cannot reach {self._address}: {error}", self.added)
             if self._timeout is not None and time.monotonic() - began > self._timeout:
                 raise reason
+            if self._tell is not None:
+                self._tell(str(reason))
             failures += 1
             wait = min(_WAIT_MOST_SECONDS, _WAIT_FIRST_SECONDS * 2**failures)
             time.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - spreads load
@@ -156,6 +180,6 @@ class _Loading:
     def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
         if self._entrance.survey().is_full:
             raise BackpressureError("Redis is filled up to the watermark")
-        shipped = self._entrance.ship(lane, self._source, pairs, self._marks.get(lane, 0))
-        self._marks[lane] = shipped.mark
+        shipped = self._entrance.ship(lane, self._source, pairs, self.marks.get(lane, 0))
+        self.marks[lane] = shipped.mark
         self.added += shipped.added

@@ -61,6 +61,11 @@ class Keys(Struct, frozen=True):
         """Pub/sub channel on which a lane's name is published when it has new work."""
         return f"{self.namespace}:doorbell"
 
+    @property
+    def audit(self) -> str:
+        """Stream of what people did on the dashboard; the oldest go."""
+        return f"{self.namespace}:audit"
+
     def lane(self, account: str, lane: str) -> LaneKeys:
         """The keys of a lane."""
         name = f"{account}:{lane}"

@@ -204,3 +204,16 @@ def tracks() -> Callable[[int], list[Command]]:
     return lambda number: [
         Track(metric="Placed Order", email=f"p{at}@shop.io") for at in range(number)
     ]
+
+
+@pytest.fixture
+def dead_ids(site: Site, sandbox: Sandbox) -> list[str]:
+    """Two dead letters; the worker that made them has ended."""
+    from klaviyo_relay import Track
+
+    sandbox.set_faults([{"action": "refuse", "match": "poison"}])
+    worker = site.worker()
+    site.enqueue(*(Track(metric="M", email=f"poison{n}@shop.io") for n in range(2)))
+    site.wait_for_rest()
+    assert worker.end() == 0
+    return sorted(letter.id for letter in site.dead())

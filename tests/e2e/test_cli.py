@@ -12,17 +12,6 @@ from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 
-@pytest.fixture
-def dead_ids(site, sandbox):
-    """Two dead letters; the worker that made them has ended."""
-    sandbox.set_faults([{"action": "refuse", "match": "poison"}])
-    worker = site.worker()
-    site.enqueue(*(Track(metric="M", email=f"poison{n}@shop.io") for n in range(2)))
-    site.wait_for_rest()
-    assert worker.end() == 0
-    return sorted(letter.id for letter in site.dead())
-
-
 def test_a_tracked_event_waits_in_its_lane_and_status_says_so(site):
     tracked = site.run(
         "track", "Placed Order", "--email", "ada@shop.io", "--value", "0",
@@ -72,29 +61,6 @@ def test_wrong_usage_exits_2(site, arguments):
     assert done.returncode == 2
     assert "Error" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_dead_letters_are_listed_shown_redriven_and_discarded(site, sandbox, dead_ids):
-    first, second = dead_ids
-    listed = site.run("dead", "list")
-    assert all(f"{identity} " in listed.stdout for identity in dead_ids)
-    assert "refused by a fault rule" in listed.stdout
-    assert "poison" not in listed.stdout, "payloads are private"
-    lines = [json.loads(line) for line in site.run("dead", "list", "--json").stdout.splitlines()]
-    assert sorted(line["id"] for line in lines) == dead_ids
-    assert {line["status"] for line in lines} == {400}
-    shown = json.loads(site.run("dead", "show", first).stdout)
-    assert shown["envelope"]["command"]["email"].startswith("poison")
-    assert site.run("dead", "show", "nobody").returncode == 1
-    assert site.run("dead", "redrive", "--all", "--dry-run").stdout == "2 would be redriven\n"
-    assert len(site.dead()) == 2
-    assert site.run("dead", "discard", "--all").returncode == 1, "nobody has said yes"
-    assert len(site.dead()) == 2
-    assert site.run("dead", "redrive", first).stdout == "1 redriven\n"
-    assert site.run("dead", "redrive", first).returncode == 1
-    assert site.run("dead", "discard", second, "--yes").stdout == "1 discarded\n"
-    lane = site.lane("events")
-    assert (lane["backlog"], lane["dead"], lane["discarded"], lane["lost"]) == (1, 0, 1, 0)
 
 
 def test_the_spool_is_seen_and_flushed(site_of):

@@ -28,7 +28,7 @@ from klaviyo_relay import (
 )
 from klaviyo_relay import envelope as wire
 from klaviyo_relay.commands import VERBS
-from klaviyo_relay.envelope import Envelope, decode, encode, lane_of, new_id
+from klaviyo_relay.envelope import Envelope, decode, encode, lane_of, new_id, new_ids
 
 GOLDEN = Path(__file__).parent / "golden"
 ADA = "ada@lovelace.dev"
@@ -331,6 +331,14 @@ def test_an_event_of_nearly_five_megabytes_is_taken():
 
 
 # --- ids ------------------------------------------------------------------------------------------
+
+
+def test_ids_of_a_batch_are_uuids_of_version_7_and_all_different():
+    ids = new_ids(5_000)
+
+    assert len(set(ids)) == 5_000
+    assert {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert {one[19] for one in ids} == set("89ab")
 
 
 def test_an_id_is_a_uuid_of_version_7_as_rfc_9562_has_it():

@@ -219,9 +219,7 @@ class House:
     def close(self) -> None:
         """Close the connections to the sandbox and end the senders."""
         for planner in self._planners:
-            planner._executor.shutdown()
-            for client in planner.accounts._clients.values():
-                client.close()
+            planner.close()
 
 
 @pytest.fixture

@@ -106,3 +106,35 @@ def test_a_letter_survives_writing_and_reading(dead):
 
 def test_nothing_private_is_in_a_repr(dead):
     assert "lovelace" not in repr(dead[0])
+
+
+def fill(redis, keys, number, size):
+    """Dead letters that the lane has accepted, each of about so many bytes."""
+    LaneEntrance(redis, keys, 10**12).register(NAME)
+    names = keys.lane("default", "events")
+    for at in range(number):
+        identity = f"letter-{at}"
+        redis.hset(names.dead, identity, module.invalid(NAME, identity, "track", "x" * size, "why"))
+    redis.hset(names.counts, "accepted", number)
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_page_holds_no_more_than_memory_should(letters, redis, keys, size):
+    number = 900 if size < 1_000 else 60
+    fill(redis, keys, number, size)
+    pages = list(letters.pages([NAME]))
+    assert sorted({one.id for page in pages for one in page}) == sorted(
+        f"letter-{at}" for at in range(number)
+    )
+    assert max(len(page) for page in pages) * size < 2 * module.PAGE_BYTES
+    assert len(pages) < number / 5
+
+
+def test_a_page_is_discarded_in_one_step(letters, redis, keys):
+    fill(redis, keys, 300, 10)
+    before = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    for page in letters.pages([NAME]):
+        letters.discard(page)
+    assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 30
+    assert redis.hlen(keys.lane("default", "events").dead) == 0
+    assert numbers(redis, keys)["discarded"] == 300

@@ -69,6 +69,12 @@ class Accounts:
                 )
             return self._clients[account]
 
+    def close(self) -> None:
+        """Close the connections to Klaviyo."""
+        with self._guard:
+            for client in self._clients.values():
+                client.close()
+
     def pause(self, account: str, family: str, snooze: Snooze) -> None:
         """Klaviyo refuses the key (401), or what is asked with it (403): wait for the next probe.
 

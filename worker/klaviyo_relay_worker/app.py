@@ -8,15 +8,22 @@
 from __future__ import annotations
 
 import os
+import ssl
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutdown, worker_shutting_down
 from kombu import Queue
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.settings import masked
+from klaviyo_relay_worker.discretion import be_discreet
 from klaviyo_relay_worker.doorbell import Doorbell
+from klaviyo_relay_worker.finding import Finding
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.tasks import DELIVER_QUEUE, VERBS_QUEUE, Office, register
@@ -39,6 +46,8 @@ _BROKER_OPTIONS = {
     "interval_step": 0.1,
     "interval_max": 0.1,
 }
+# How long the checkup waits for the broker.
+_BROKER_SECONDS = 3.0
 _PUBLISH_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -55,10 +64,15 @@ def create_app(
         ConfigurationError: the environment has settings that cannot work.
     """
     settings = settings or WorkerSettings.from_env()
+    be_discreet()
     app = Celery("klaviyo_relay", broker=_kombu_url(settings.broker_url), set_as_current=False)
     if urlsplit(settings.broker_url).scheme in ("redis", "rediss", "unix"):
         app.conf.broker_transport = "klaviyo_relay_worker.transport:Transport"
         app.conf.broker_transport_options = _BROKER_OPTIONS
+    if urlsplit(settings.broker_url).scheme == "rediss":
+        # kombu knows TLS by the transport's name, and ours has another: without this the password
+        # would go out in the clear. What the URL says of certificates takes its place.
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -105,6 +119,23 @@ def run_worker(app: Celery, arguments: list[str]) -> int:
     app.worker_main(["--quiet", *arguments])
     code = codes[-1] if codes else 0
     return 0 if "SIGINT" in signals and code != EXIT_CODE else code
+
+
+def check_broker_answers(settings: WorkerSettings) -> Iterator[Finding]:
+    """Whether Celery's broker can be reached."""
+    app = create_app(settings)
+    address = masked(settings.broker_url)
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=_BROKER_SECONDS)
+    except (KombuError, OSError, RedisError) as error:
+        # Its text may hold the whole URL.
+        text = f"{address} does not answer ({type(error).__name__}); deliveries go on, slower."
+        yield Finding("fault", "broker", f"{text} Look at KLAVIYO_RELAY_CELERY_BROKER_URL")
+    else:
+        yield Finding("ok", "broker", f"{address} answers")
+    finally:
+        app.close()
 
 
 def install(
@@ -182,8 +213,10 @@ class _DoorbellStep(bootsteps.StartStopStep):
     app: Celery
     ends_when_stalled: bool
 
-    def start(self, _worker: Any) -> None:
+    def start(self, worker: Any) -> None:
         settings = self.office.settings
+        # The command line may have given the worker more or fewer threads than the settings.
+        self.office.planner.turns.resize(worker.concurrency)
         redis = connect(settings.redis_url)
         self.office.doorbell = Doorbell(
             redis, settings.keys, self._ring, lambda: self.office.planner

@@ -6,40 +6,23 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import Struct
 from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool_place import why_unsuitable
-from klaviyo_relay_worker.errors import TransportError, UnsuitableRedisError
-from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
-from klaviyo_relay_worker.klaviyo.exchange import Request
-from klaviyo_relay_worker.klaviyo.limits import GET_LISTS
+from klaviyo_relay_worker.errors import UnsuitableRedisError
+from klaviyo_relay_worker.finding import Finding
 from klaviyo_relay_worker.occupancy import occupancy
 from klaviyo_relay_worker.server_version import check_version
-from klaviyo_relay_worker.settings import WorkerSettings, variable_of
 
 # Redis's clock counts quotas, ours the age of commands; this much apart does no harm.
 CLOCK_TOLERANCE_SECONDS = 2.0
-_API_SECONDS = 8.0
-
-
-class Finding(Struct, frozen=True):
-    """One thing that was looked at.
-
-    Attributes:
-        level: ok, warning (works, but may lose or stall) or fault (does not work).
-        subject: what was looked at.
-        text: what was found, and how to mend it.
-    """
-
-    level: Literal["ok", "warning", "fault"]
-    subject: str
-    text: str
+# Less room than this for the spool is too little for an outage, or for anything.
+_ROOM_SCANT, _ROOM_NONE = 1_000_000_000, 20_000_000
 
 
 def check_spool(settings: Settings) -> Iterator[Finding]:
@@ -59,6 +42,16 @@ def check_spool(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", "spool", f"{directory} can be read by others; chmod 700 it")
     else:
         yield Finding("ok", "spool", f"{directory} can be written")
+    yield from _disk(nearest)
+
+
+def _disk(directory: Path) -> Iterator[Finding]:
+    """A command takes some 500 bytes: a gigabyte is an outage of two million of them."""
+    disk = os.statvfs(directory)
+    free = disk.f_bavail * disk.f_frsize
+    if free < _ROOM_SCANT:
+        text = f"only {free / 1e6:,.0f} MB are free on its disk; make room"
+        yield Finding("fault" if free < _ROOM_NONE else "warning", "spool", text)
 
 
 def _is_open_to_others(directory: Path) -> bool:
@@ -121,29 +114,3 @@ def _room(redis: Redis, keys: Keys) -> Iterator[Finding]:
         yield Finding("warning", "room", text)
     elif found.most:
         yield Finding("ok", "room", f"{found.used / found.most:.0%} of maxmemory is used")
-
-
-def check_keys(settings: WorkerSettings) -> Iterator[Finding]:
-    """Whether Klaviyo takes each API key."""
-    if not settings.api_keys:
-        yield Finding("warning", "key", "no API key here; a worker needs KLAVIYO_API_KEY")
-    for account, key in sorted(settings.api_keys.items()):
-        client = KlaviyoClient(settings.api_url, key, settings.api_revision, _API_SECONDS)
-        try:
-            yield _key(account, client)
-        finally:
-            client.close()
-
-
-def _key(account: str, client: KlaviyoClient) -> Finding:
-    subject = f"key {account}"
-    try:
-        answer = client.send(Request(endpoint=GET_LISTS, path="/api/lists"))
-    except TransportError as error:
-        return Finding("fault", subject, f"{error}; look at KLAVIYO_API_URL and the network")
-    if answer.is_accepted:
-        return Finding("ok", subject, "Klaviyo takes it")
-    if answer.status in (401, 403):
-        text = f"Klaviyo answers {answer.status}; check {variable_of(account)} and its scopes"
-        return Finding("fault", subject, f"{text} (lists:read and those of what you send)")
-    return Finding("warning", subject, f"Klaviyo answers {answer.status} at the moment")

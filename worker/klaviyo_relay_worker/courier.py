@@ -116,7 +116,7 @@ class Courier:
         except Exception:
             # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
             logger.exception("the delivery of a batch to %s failed", batch.endpoint)
-            seconds = backoff(self._failures + 1, random.random())  # noqa: S311
+            seconds = backoff(self._failures + 1, random.random())  # noqa: S311 - spreads load
             snooze = Snooze(seconds, FAULT, is_failure=True)
         return Returned(batch, ledger, snooze)
 

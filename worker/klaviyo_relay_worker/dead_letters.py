@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,7 +18,10 @@ from klaviyo_relay.lane_entrance import script_of
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.outcome import Failure
 
-_SCAN_COUNT = 500
+# A page of letters: about so many bytes, between these numbers of letters. A letter may have 5 MB,
+# and usually has 1 kB.
+PAGE_BYTES = 4_000_000
+PAGE_LEAST, PAGE_MOST = 10, 500
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,12 +115,26 @@ class DeadLetters:
         self._move: Any = redis.register_script(script_of("klaviyo_relay_worker", "redrive"))
 
     def all(self, lanes: Sequence[str]) -> Iterator[DeadLetter]:
-        """Every dead letter of these lanes."""
+        """Every dead letter of these lanes; see `pages`."""
+        return chain.from_iterable(self.pages(lanes))
+
+    def pages(self, lanes: Sequence[str]) -> Iterator[list[DeadLetter]]:
+        """Every dead letter of these lanes, in no order, as much at once as memory may hold.
+
+        A page is of one lane. What is there from the beginning to the end comes at least once
+        (HSCAN's promise); while letters come in or go it may come twice.
+        """
         for lane in lanes:
-            for _, stored in self._redis.hscan_iter(
-                self._keys.lane(*split(lane)).dead, count=_SCAN_COUNT
-            ):
-                yield _decode(stored)
+            yield from self._pages_of(self._keys.lane(*split(lane)).dead)
+
+    def _pages_of(self, key: str) -> Iterator[list[DeadLetter]]:
+        count, cursor = PAGE_LEAST, -1
+        while cursor != 0:
+            answer: Any = self._redis.hscan(key, max(cursor, 0), count=count)
+            cursor, found = int(answer[0]), list(answer[1].values())
+            count = _next_count(count, sum(map(len, found)))
+            if found:
+                yield [_decode(stored) for stored in found]
 
     def find(self, lanes: Sequence[str], identity: str) -> DeadLetter | None:
         """The dead letter of a command, if it is one."""
@@ -137,19 +156,21 @@ class DeadLetters:
         return self._each_lane("discard", letters)
 
     def _each_lane(self, what: str, letters: Sequence[DeadLetter]) -> int:
-        moved = 0
-        for one in letters:
-            keys = self._keys.lane(*split(one.lane))
-            message = _encode(one.envelope) if what == "redrive" else b""
-            moved += self._move(
-                keys=[keys.stream, keys.counts, keys.dead, keys.journal],
-                args=[
-                    what,
-                    self._keys.doorbell,
-                    one.lane,
-                    self._journal_bytes,
-                    one.id,
-                    message,
-                ],
-            )
+        by_lane = groupby(letters, attrgetter("lane"))
+        return sum(self._move_all(what, lane, list(those)) for lane, those in by_lane)
+
+    def _move_all(self, what: str, lane: str, letters: Sequence[DeadLetter]) -> int:
+        keys = self._keys.lane(*split(lane))
+        head = [what, self._keys.doorbell, lane, self._journal_bytes]
+        pairs = [(one.id, _encode(one.envelope) if what == "redrive" else b"") for one in letters]
+        moved: int = self._move(
+            keys=[keys.stream, keys.counts, keys.dead, keys.journal],
+            args=[*head, *chain.from_iterable(pairs)],
+        )
         return moved
+
+
+def _next_count(count: int, size: int) -> int:
+    """How many letters to ask for next, after a page of `count` had `size` bytes."""
+    fitting = count * PAGE_BYTES // max(size, 1)
+    return max(PAGE_LEAST, min(PAGE_MOST, count * 2, fitting))

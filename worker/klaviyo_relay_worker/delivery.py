@@ -15,7 +15,6 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -39,6 +38,7 @@ from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, 
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Situation, decided
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
 from klaviyo_relay_worker.settlement import JobRecord
+from klaviyo_relay_worker.shares import Senders
 from klaviyo_relay_worker.suspicion import Suspicion
 
 logger = logging.getLogger("klaviyo_relay_worker.delivery")
@@ -74,7 +74,7 @@ class Delivery:
         lease: held by the caller for the whole turn.
         courier: sends.
         accounts: pauses and list names.
-        executor: runs conversations.
+        senders: hold conversations.
         admission: says what may be sent.
         clock: Redis's time.
         is_draining: asked before each plan; true ends the turn after what is in flight.
@@ -91,7 +91,7 @@ class Delivery:
         lease: Lease,
         courier: Courier,
         accounts: Accounts,
-        executor: Executor,
+        senders: Senders,
         *,
         admission: Admission,
         clock: Clock,
@@ -106,7 +106,7 @@ class Delivery:
         self._lease = lease
         self._courier = courier
         self._accounts = accounts
-        self._executor = executor
+        self._senders = senders
         self._admission = admission
         self._clock = clock
         self._is_draining = is_draining
@@ -200,6 +200,7 @@ class Delivery:
             and now < self._ends_at
             and not self._is_halted
             and not self._is_draining()
+            and not self._senders.is_full(self._lane.account)
         )
 
     def _send_looks(self) -> None:
@@ -323,13 +324,15 @@ class Delivery:
 
     def _send(self, batch: Batch, record: JobRecord | None, job_id: str) -> None:
         self._in_flight += 1
-        future = self._executor.submit(self._courier.deliver, batch)
+        future = self._senders.submit(self._lane.account, self._courier.deliver, batch)
         future.add_done_callback(
             partial(lambda r, j, f: self._back.put((f.result(), r, j)), record, job_id)
         )
 
     def _wait_in_place(self) -> bool:
-        """Nothing is in flight: whether it is worth waiting here for quota."""
+        """Nothing is in flight: whether it is worth waiting here for quota, or for a sender."""
+        if self._intake.waiting and self._senders.is_full(self._lane.account):
+            self._quota_wait = max(self._quota_wait, _LOOK_SECONDS)
         if self._snooze is not None or self._quota_wait == 0:
             return False
         if self._quota_wait > QUOTA_PATIENCE_SECONDS:

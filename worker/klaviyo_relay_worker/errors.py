@@ -3,6 +3,7 @@
     WorkerError
     ├── UnsuitableRedisError     this Redis cannot hold the lanes: too old, or not a Redis
     ├── LeaseLostError           another planner has taken the lane over; write nothing more
+    ├── UnknownLaneError         no command has come in for such an account or lane
     ├── InvalidArgumentError     (also ValueError) an argument of a read: names it, and the rule
     └── KlaviyoError             Klaviyo did not do what it was asked
         ├── TransportError       the wire: no answer of Klaviyo's was read
@@ -32,6 +33,10 @@ class WorkerError(RelayError):
 
 class UnsuitableRedisError(WorkerError):
     """This server cannot hold the lanes."""
+
+
+class UnknownLaneError(WorkerError):
+    """No command has come in for such an account or lane."""
 
 
 class LeaseLostError(WorkerError):

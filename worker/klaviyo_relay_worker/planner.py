@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from redis import Redis
@@ -29,6 +28,7 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.settings import WorkerSettings
+from klaviyo_relay_worker.shares import Senders, Shares
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
 from klaviyo_relay_worker.telemetry.spans import trace
@@ -48,6 +48,8 @@ class Planner:
 
     Attributes:
         leases: all that this process holds.
+        turns: what each account may have of this process's threads.
+        has_many_accounts: whether there is more than one to share them.
     """
 
     def __init__(
@@ -58,7 +60,13 @@ class Planner:
         self._telemetry = telemetry or Telemetry(log, trace)
         self.leases = Leases(redis)
         self._journal_room = JournalRoom(redis, settings.journal_ids)
-        self._executor = ThreadPoolExecutor(CONVERSATIONS_MOST, "klaviyo-relay-send")
+        self.has_many_accounts = len(settings.api_keys) > 1
+        self.turns = Shares(settings.concurrency if self.has_many_accounts else None)
+        senders = Shares(CONVERSATIONS_MOST if self.has_many_accounts else None)
+        self._senders = Senders(CONVERSATIONS_MOST, senders)
+        # Lanes that came while their account had its share, the longest wait first. One that gets
+        # lost between two threads is rung for by the next sweep.
+        self._turned_away: dict[str, dict[str, None]] = {}
         self._draining = threading.Event()
         self._parked_seconds = settings.parked_seconds
         self.accounts = Accounts(redis, self._keys, settings)
@@ -67,12 +75,32 @@ class Planner:
         """Finish what is in flight and begin nothing new."""
         self._draining.set()
 
+    def close(self) -> None:
+        """End the senders, after what is in flight, and close the connections to Klaviyo."""
+        self._senders.shutdown()
+        self.accounts.close()
+
     def deliver(self, account: str, lane_name: str) -> bool:
         """One turn at a lane.
 
         Returns:
             Whether there is more to do at once, so that the lane should be rung again.
         """
+        if not self.turns.take(account):
+            self._turned_away.setdefault(account, {})[lane_name] = None
+            return False
+        try:
+            return self._take_turn(account, lane_name)
+        finally:
+            self.turns.give_back(account)
+
+    def turned_away(self, account: str) -> list[str]:
+        """Lanes of an account that found its share taken and may come again; each is told once."""
+        if self.turns.is_full(account):
+            return []
+        return list(self._turned_away.pop(account, ()))
+
+    def _take_turn(self, account: str, lane_name: str) -> bool:
         room = self._journal_room.bytes()
         tell = partial(self._telemetry.settled, account, lane_name)
         lane = Lane(
@@ -101,6 +129,8 @@ class Planner:
 
     def may_deliver(self, account: str, lane_name: str) -> bool:
         """Whether a delivery of the lane would begin, were there work and a lease for it."""
+        if self.turns.is_full(account):
+            return False
         return self._admit(Lane(self._redis, self._keys, account, lane_name)) is not None
 
     def _admit(self, lane: Lane) -> KlaviyoClient | None:
@@ -163,7 +193,7 @@ class Planner:
             lease,
             courier,
             self.accounts,
-            self._executor,
+            self._senders,
             clock=clock,
             parked_seconds=self._parked_seconds,
             paused_seconds=paused_seconds,

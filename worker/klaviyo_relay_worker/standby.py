@@ -19,7 +19,8 @@ from klaviyo_relay_worker.planner import Planner
 
 logger = logging.getLogger("klaviyo_relay_worker.standby")
 
-# One lane each: an account has eight, and those with most to do hold a thread longest.
+# One lane each: an account has eight, and those with most to do hold a thread longest. Where there
+# are several accounts, none has more than half.
 THREADS_MOST = 8
 
 
@@ -55,7 +56,7 @@ class Standby:
         if not self._planner().may_deliver(*split(name)):
             return False
         with self._guard:
-            if self._is_over or name in self._at_work or len(self._at_work) >= THREADS_MOST:
+            if self._is_over or name in self._at_work or self._is_full(name):
                 return False
             thread = threading.Thread(
                 target=self._work, args=(name,), name=f"klaviyo-relay-standby-{name}", daemon=True
@@ -63,6 +64,12 @@ class Standby:
             self._at_work[name] = thread
             thread.start()
         return True
+
+    def _is_full(self, name: str) -> bool:
+        account, _ = split(name)
+        own = sum(split(other)[0] == account for other in self._at_work)
+        most = THREADS_MOST // 2 if self._planner().has_many_accounts else THREADS_MOST
+        return own >= most or len(self._at_work) >= THREADS_MOST
 
     def end(self, seconds: float) -> None:
         """Take no more, and wait for what is under way; `seconds` at most."""

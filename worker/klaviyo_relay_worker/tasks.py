@@ -6,11 +6,11 @@ truth.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import Any, Protocol
 
-import msgspec
 import tenacity
 from celery import Celery, Task
 from celery.exceptions import Reject
@@ -81,13 +81,28 @@ def _deliver(office: Office, account: str, lane: str) -> None:
     try:
         if office.doorbell is not None:
             office.doorbell.answered(name)
-        if office.planner.deliver(account, lane) and office.doorbell is not None:
-            office.doorbell.ring(name)
+        has_more = office.planner.deliver(account, lane)
+        if office.doorbell is not None:
+            for other in office.planner.turned_away(account):
+                office.doorbell.ring(f"{account}:{other}")
+            if has_more:
+                office.doorbell.ring(name)
     except RedisError as error:
         logger.warning("cannot deliver %s while Redis is away: %s", name, error)
 
 
 def _register_verb(app: Celery, office: Office, verb: str) -> None:
+    def failed(
+        _task: Task,
+        error: Exception,
+        identity: str,
+        _args: Any,
+        keywords: dict[str, Any],
+        _info: Any,
+    ) -> None:
+        """What Celery could not hand over, such as an argument called self, is not lost either."""
+        _patiently(_bury, office.entrance, verb, identity, keywords, type(error).__name__)
+
     @app.task(
         name=f"klaviyo_relay.{verb}",
         base=VerbTask,
@@ -97,6 +112,7 @@ def _register_verb(app: Celery, office: Office, verb: str) -> None:
         ignore_result=True,
         acks_late=True,
         reject_on_worker_lost=True,
+        on_failure=failed,
     )
     def command(self: Task, *arguments: Any, **keywords: Any) -> None:
         _enter(office, verb, self.request.id or new_id(), arguments, keywords)
@@ -138,13 +154,21 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
 
 def _bury(office: Office, verb: str, identity: str, keywords: dict[str, Any], why: str) -> None:
     lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
-    text = msgspec.json.encode(keywords, enc_hook=repr).decode()
+    text = _written_down(keywords)
     name = f"{DEFAULT_ACCOUNT}:{lane}"
     letter = dead_letters.invalid(name, identity, verb, text, why)
     office.entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
     office.telemetry.tell(
         Settled(account=DEFAULT_ACCOUNT, lane=lane, outcome=DEAD, cause="invalid")
     )
+
+
+def _written_down(keywords: dict[str, Any]) -> str:
+    """As JSON, whatever came in: numbers of any size, half surrogate pairs, nesting without end."""
+    try:
+        return json.dumps(keywords, default=repr)
+    except (RecursionError, TypeError, ValueError) as error:
+        return json.dumps({"not written down": type(error).__name__})
 
 
 def _patiently(do: Any, *arguments: Any) -> None:

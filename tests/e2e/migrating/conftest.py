@@ -107,9 +107,7 @@ class Account:
         """Close the connections and end the senders."""
         self.producer.close()
         self.reader.close()
-        self._planner._executor.shutdown()
-        for client in self._planner.accounts._clients.values():
-            client.close()
+        self._planner.close()
         # The heartbeat of a lease may be at it for a moment longer.
         pool, until = self._redis.connection_pool, time.monotonic() + 5
         while pool._in_use_connections and time.monotonic() < until:

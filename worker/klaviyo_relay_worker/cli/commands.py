@@ -8,11 +8,13 @@ import click
 from redis.exceptions import RedisError
 
 from klaviyo_relay.errors import ConfigurationError, RelayError
+from klaviyo_relay_worker.cli.dashboard import dashboard
 from klaviyo_relay_worker.cli.dead import dead
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
 from klaviyo_relay_worker.cli.explain import explain
 from klaviyo_relay_worker.cli.forget import forget
 from klaviyo_relay_worker.cli.get import get
+from klaviyo_relay_worker.cli.load import load
 from klaviyo_relay_worker.cli.metrics import metrics
 from klaviyo_relay_worker.cli.operate import check, spool, status
 from klaviyo_relay_worker.cli.pauses import pause, resume
@@ -31,6 +33,7 @@ for command in (
     demo,
     worker,
     sandbox,
+    load,
     status,
     metrics,
     check,
@@ -39,6 +42,7 @@ for command in (
     dead,
     forget,
     spool,
+    dashboard,
     pause,
     resume,
     *VERB_COMMANDS,

@@ -11,6 +11,7 @@ import msgspec
 
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.settings import Settings, masked
+from klaviyo_relay_worker.cli.plain_text import plain, plain_json
 from klaviyo_relay_worker.explain import BEFORE_MOST, Explainer
 from klaviyo_relay_worker.explanation import (
     Explanation,
@@ -51,9 +52,9 @@ def explain(identity: str, as_json: bool, with_payload: bool) -> None:  # noqa: 
     explainer = Explainer(connect(settings.redis_url), settings, with_payload=with_payload)
     found = explainer.explain(identity)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(plain_json(msgspec.json.encode(found)))
     else:
-        click.echo("\n".join(_lines(found, settings)))
+        click.echo("\n".join(map(plain, _lines(found, settings))))
     raise SystemExit(0 if found.is_known else 1)
 
 

@@ -2,70 +2,61 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.settings import Settings
-from klaviyo_relay_worker.breaker import PERSON, WHOLE_ACCOUNT, Breakers, family_of
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.status import Status
+from klaviyo_relay_worker.pauses import Pauses
 
 _lane_option = click.option("--lane", help="only this lane, such as events or events:bulk")
+_json_option = click.option("--json", "as_json", is_flag=True, help="one JSON document")
 
 
-def _lanes(account: str, lane: str | None) -> list[Lane]:
+def _pauses() -> Pauses:
     settings = Settings.from_env()
-    redis = connect(settings.redis_url)
-    names = Status(redis, settings.keys).lanes()
-    found = [name.partition(":")[2] for name in names if name.partition(":")[0] == account]
-    if not found:
-        raise click.ClickException(f"no command has come in for the account {account} yet")
-    if lane is not None and lane not in found:
-        raise click.ClickException(f"{account} has no lane {lane}; it has {', '.join(found)}")
-    return [
-        Lane(redis, settings.keys, account, name) for name in ([lane] if lane else sorted(found))
-    ]
-
-
-def _breakers() -> Breakers:
-    settings = Settings.from_env()
-    return Breakers(connect(settings.redis_url), settings.keys)
+    return Pauses(connect(settings.redis_url), settings.keys)
 
 
 @click.command()
 @click.argument("account")
 @_lane_option
-def pause(account: str, lane: str | None) -> None:
+@_json_option
+def pause(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""Deliver nothing of an account, or of one of its lanes, until somebody says resume.
 
-    What is in flight is finished. Commands are accepted as ever and wait.
+    What is in flight is finished. Commands are accepted as ever and wait. Exit code 0 if it is
+    paused (again), 1 if there is no such account or lane, or Redis does not answer.
 
     \b
     Example:
       klaviyo-relay pause default --lane events:bulk
     """
-    lanes = _lanes(account, lane)
-    if lane is None:
-        _breakers().pause(account, WHOLE_ACCOUNT, PERSON)
-    else:
-        lanes[0].pause()
-    click.echo(f"{account}{':' + lane if lane else ''} is paused")
+    _pauses().pause(account, lane)
+    _say(account, lane, "is paused", as_json=as_json)
 
 
 @click.command()
 @click.argument("account")
 @_lane_option
-def resume(account: str, lane: str | None) -> None:
+@_json_option
+def resume(account: str, lane: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     r"""Go on delivering: ends every pause, Klaviyo's or a person's, and every wait.
+
+    A pause of the whole account ends with --lane, too. Exit codes as those of pause.
 
     \b
     Example:
       klaviyo-relay resume default
     """
-    lanes = _lanes(account, lane)
-    breakers = _breakers()
-    breakers.resume(account, WHOLE_ACCOUNT)
-    for one in lanes:
-        breakers.resume(account, family_of(one.lane))
-        one.resume()
-    click.echo(f"{account}{':' + lane if lane else ''} goes on")
+    _pauses().resume(account, lane)
+    _say(account, lane, "goes on", as_json=as_json)
+
+
+def _say(account: str, lane: str | None, what: str, *, as_json: bool) -> None:
+    if as_json:
+        is_paused = what == "is paused"
+        click.echo(json.dumps({"account": account, "lane": lane, "paused": is_paused}))
+        return
+    click.echo(f"{account}{':' + lane if lane else ''} {what}")

@@ -14,8 +14,15 @@ from klaviyo_relay.settings import masked
 logger = logging.getLogger("klaviyo_relay_worker.redis_access")
 
 
-def wait_for_redis(url: str) -> Redis:
-    """A client of a server that answers; says once that it waits, and waits for ever."""
+def wait_for_redis(url: str, timeout: float | None = None) -> Redis:
+    """A client of a server that answers; says once that it waits.
+
+    Args:
+        timeout: most seconds to wait; None for ever.
+
+    Raises:
+        redis.RedisError, OSError: the server's last one, after the time-out.
+    """
     redis = connect(url)
 
     def say(state: tenacity.RetryCallState) -> None:
@@ -27,6 +34,8 @@ def wait_for_redis(url: str) -> Redis:
         retry=tenacity.retry_if_exception_type((RedisError, OSError)),
         wait=tenacity.wait_random_exponential(0.2, 5.0),
         before_sleep=say,
+        stop=tenacity.stop_never if timeout is None else tenacity.stop_after_delay(timeout),
+        reraise=True,
     )
     waiting(redis.ping)
     return redis

@@ -1,0 +1,171 @@
+"""Frames: the rows of a table as commands, for `enqueue_many` in batch jobs.
+
+    from klaviyo_relay.frames import commands
+
+    orders = commands(
+        frame, Track, metric="Placed Order", columns={"email": "customer", "value": "total"}
+    )
+    Producer().enqueue_many(orders, source="orders-2026-11-25")
+
+A frame is told by what it can do, not by its library, so none has to be installed: what has
+`itertuples` (pandas), `iter_rows` (polars), `to_batches` (PyArrow), or is an iterable of mappings
+(csv.DictReader, database rows).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Generic
+
+from msgspec.structs import fields
+
+from klaviyo_relay.commands import AnyCommand, construct
+from klaviyo_relay.errors import InvalidCommandError
+from klaviyo_relay.validation import printable
+
+# Ids that tables often hold as numbers; what else is to be text and is none is a mistake.
+_IDS = ("external_id", "profile_id", "anonymous_id", "unique_id")
+_ABSENT = ("NAType", "NaTType")  # pandas.NA and pandas.NaT
+_ROWS = "must have itertuples, iter_rows or to_batches, or be an iterable of mappings"
+
+OnRefused = Callable[[int, InvalidCommandError], None]
+
+
+def commands(
+    frame: Any,
+    kind: type[AnyCommand],
+    *,
+    columns: Mapping[str, str] | None = None,
+    properties: Sequence[str] | None = None,
+    on_refused: OnRefused | None = None,
+    **constants: Any,
+) -> Iterator[AnyCommand]:
+    """The rows of a frame as commands, one by one, as they are asked for.
+
+    A cell that is None, NaN, NaT or NA is absent: it neither sets nor clears anything.
+
+    Args:
+        frame: rows with named columns, see above.
+        kind: of command, such as `Track`.
+        columns: field of the command -> column. A column with the name of a field needs no word.
+        properties: columns that become properties, for kinds that have them. Default: all that
+            are no field.
+        on_refused: told of each row, counted from 1, that makes no good command, which is then
+            left out. Without it the first one raises.
+        constants: fields that are the same in all rows, such as metric="Placed Order".
+
+    Raises:
+        InvalidCommandError: at once where a column does not exist or a field is unknown; for a row
+            when it is reached, and its field begins with the row: "row 17: email".
+    """
+    names, rows = _rows_of(frame)
+    wanted = _Wanted(kind, columns or {}, properties, constants)
+    if names is not None:
+        wanted.check(names)
+    return _commands(wanted, rows, on_refused)
+
+
+def _commands(
+    wanted: _Wanted[AnyCommand], rows: Iterable[Mapping[str, Any]], on_refused: OnRefused | None
+) -> Iterator[AnyCommand]:
+    for number, row in enumerate(rows, 1):
+        try:
+            command = wanted.command(row)
+        except InvalidCommandError as error:
+            if on_refused is None:
+                raise InvalidCommandError(f"row {number}: {error.field}", error.rule) from None
+            on_refused(number, error)
+        else:
+            yield command
+
+
+class _Wanted(Generic[AnyCommand]):
+    """Which cells make which members of a command."""
+
+    def __init__(
+        self,
+        kind: type[AnyCommand],
+        columns: Mapping[str, str],
+        properties: Sequence[str] | None,
+        constants: Mapping[str, Any],
+    ) -> None:
+        self._kind = kind
+        self._constants = constants
+        self._fields = [one.name for one in fields(kind)]
+        self._columns = columns
+        self._properties = properties
+        for name in (*columns, *constants):
+            if name not in self._fields:
+                known = ", ".join(self._fields)
+                raise InvalidCommandError(name, f"is unknown; known are {known}")
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse columns that the frame does not have."""
+        wanted = [*self._columns.items(), *(("properties", one) for one in self._properties or ())]
+        for field, column in wanted:
+            if column not in names:
+                there_are = ", ".join(map(printable, names))
+                raise InvalidCommandError(
+                    field, f"there is no column {printable(column)}; there are {there_are}"
+                )
+
+    def command(self, row: Mapping[str, Any]) -> AnyCommand:
+        """The command of a row."""
+        arguments = dict(self._constants)
+        for field in self._fields:
+            cell = _value(row.get(self._columns.get(field, field)))
+            if cell is not None and field not in self._constants:
+                arguments[field] = str(cell) if field in _IDS and type(cell) is int else cell
+        if "properties" in self._fields:
+            found = self._properties_of(row)
+            if found:
+                arguments["properties"] = {**(arguments.get("properties") or {}), **found}
+        return construct(self._kind, arguments)
+
+    def _properties_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        names = self._properties
+        if names is None:
+            taken = set(self._columns.values())
+            names = [name for name in row if name not in taken and name not in self._fields]
+        pairs = ((str(name), _value(row.get(name))) for name in names)
+        return {name: cell for name, cell in pairs if cell is not None}
+
+
+def _rows_of(frame: Any) -> tuple[list[str] | None, Iterator[Mapping[str, Any]]]:
+    """Names of the columns, where they are known beforehand, and the rows."""
+    if hasattr(frame, "itertuples"):
+        names = list(frame.columns)
+        return names, _named(names, lambda: frame.itertuples(index=False, name=None))
+    if hasattr(frame, "iter_rows"):
+        names = list(frame.columns)
+        return names, _named(names, frame.iter_rows)
+    if hasattr(frame, "to_batches"):
+        batches = (batch.to_pylist() for batch in frame.to_batches())
+        return list(frame.schema.names), chain.from_iterable(batches)
+    if isinstance(frame, Iterable) and not isinstance(frame, str | bytes | Mapping):
+        return None, map(_mapping, frame)
+    raise InvalidCommandError("frame", _ROWS)
+
+
+def _named(
+    names: Sequence[str], rows: Callable[[], Iterable[Sequence[Any]]]
+) -> Iterator[Mapping[str, Any]]:
+    for row in rows():
+        yield dict(zip(names, row, strict=True))
+
+
+def _mapping(row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise InvalidCommandError("frame", _ROWS)
+    return row
+
+
+def _value(cell: Any) -> Any:
+    """A cell as a plain value; None where there is none."""
+    if type(cell).__module__ == "numpy":
+        cell = cell.tolist()  # of a scalar and of an array alike
+    if type(cell) is float and math.isnan(cell):
+        return None
+    return None if type(cell).__name__ in _ABSENT else cell

@@ -1,0 +1,184 @@
+"""Frames of any library, and of none, as commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from klaviyo_relay import AddToList, Identify, InvalidCommandError, Producer, Track
+from klaviyo_relay.frames import commands
+
+ROWS = [
+    {
+        "customer": "ada@lovelace.dev", "total": 23.5, "order": 17, "color": "red",
+        "at": datetime(2026, 1, 31, 12, tzinfo=UTC),
+    },
+    {
+        "customer": "bob@lovelace.dev", "total": None, "order": 18, "color": None,
+        "at": datetime(2026, 1, 31, 13, tzinfo=UTC),
+    },
+]  # fmt: skip
+COLUMNS = {"email": "customer", "value": "total", "unique_id": "order", "time": "at"}
+
+
+def pandas_frame():
+    return pytest.importorskip("pandas").DataFrame(ROWS)
+
+
+def polars_frame():
+    return pytest.importorskip("polars").DataFrame(ROWS)
+
+
+def arrow_table():
+    return pytest.importorskip("pyarrow").Table.from_pylist(ROWS)
+
+
+FRAMES = {
+    "pandas": pandas_frame,
+    "polars": polars_frame,
+    "pyarrow": arrow_table,
+    "mappings": lambda: ROWS,
+    "a generator": lambda: (row for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("library", FRAMES)
+def test_rows_become_commands_whatever_library_holds_them(library):
+    found = list(commands(FRAMES[library](), Track, metric="Placed Order", columns=COLUMNS))
+
+    assert found == [
+        Track(
+            metric="Placed Order", email="ada@lovelace.dev", value=23.5, unique_id="17",
+            time="2026-01-31T12:00:00Z", properties={"color": "red"},
+        ),
+        Track(
+            metric="Placed Order", email="bob@lovelace.dev", unique_id="18",
+            time="2026-01-31T13:00:00Z",
+        ),
+    ]  # fmt: skip
+
+
+def test_what_pandas_has_in_place_of_a_value_is_absent():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "email": ["ada@lovelace.dev"],
+            "first_name": pandas.array([pandas.NA], dtype="string"),
+            "age": pandas.array([pandas.NA], dtype="Int64"),
+            "since": [pandas.NaT],
+            "score": [float("nan")],
+        }
+    )
+
+    assert list(commands(frame, Identify)) == [Identify(email="ada@lovelace.dev")]
+
+
+def test_numbers_and_arrays_of_numpy_are_plain_values():
+    numpy = pytest.importorskip("numpy")
+    row = {
+        "email": "ada@lovelace.dev",
+        "external_id": numpy.int64(7),
+        "score": numpy.float32(0.5),
+        "vip": numpy.bool_(True),  # noqa: FBT003 - a value, not a switch
+        "tags": numpy.array(["a", "b"]),
+    }
+
+    assert list(commands([row], Identify)) == [
+        Identify(
+            email="ada@lovelace.dev", external_id="7",
+            properties={"score": 0.5, "vip": True, "tags": ["a", "b"]},
+        )
+    ]  # fmt: skip
+
+
+def test_a_column_with_the_name_of_a_field_needs_no_word_and_no_list_knows_properties():
+    rows = [{"email": "ada@lovelace.dev", "color": "red"}]
+
+    assert list(commands(rows, AddToList, list_id="Y6nRLr")) == [
+        AddToList(list_id="Y6nRLr", email="ada@lovelace.dev")
+    ]
+
+
+def test_only_the_named_columns_become_properties():
+    rows = [{"email": "ada@lovelace.dev", "color": "red", "note": "private"}]
+
+    [found] = commands(rows, Identify, properties=["color"])
+
+    assert found.properties == {"color": "red"}
+
+
+def test_a_column_of_properties_goes_together_with_the_others():
+    rows = [{"email": "ada@lovelace.dev", "properties": {"size": "M"}, "color": "red"}]
+
+    [found] = commands(rows, Identify)
+
+    assert found.properties == {"size": "M", "color": "red"}
+
+
+def test_a_bad_row_raises_with_its_number_when_it_is_reached():
+    rows = [{"email": "ada@lovelace.dev"}, {"email": "nobody"}, {"email": "bob@lovelace.dev"}]
+    found = commands(rows, Identify)
+
+    assert next(found).email == "ada@lovelace.dev"
+    with pytest.raises(InvalidCommandError) as caught:
+        next(found)
+    assert caught.value.field == "row 2: email"
+    assert "nobody" not in str(caught.value)
+
+
+def test_bad_rows_are_told_and_left_out():
+    rows = [{"email": "nobody"}, {"email": "ada@lovelace.dev"}, {"name": "nobody"}]
+    refused = []
+
+    found = list(commands(rows, Identify, on_refused=lambda *told: refused.append(told)))
+
+    assert [one.email for one in found] == ["ada@lovelace.dev"]
+    assert [(row, error.field) for row, error in refused] == [
+        (1, "email"),
+        (3, "email | phone_number | external_id | profile_id"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "said"),
+    [
+        ({"columns": {"email": "mail"}}, "email", "no column mail; there are customer"),
+        ({"properties": ["size"]}, "properties", "no column size"),
+        ({"columns": {"mail": "customer"}}, "mail", "known are metric, email"),
+        ({"amount": 5}, "amount", "known are metric"),
+    ],
+)
+def test_a_wrong_mapping_is_said_at_once(wrong, field, said):
+    class Table:
+        columns = ("customer", "total")
+
+        def iter_rows(self):
+            raise AssertionError("no row is to be read")
+
+    with pytest.raises(InvalidCommandError) as caught:
+        commands(Table(), Track, metric="Placed Order", **wrong)
+    assert caught.value.field == field
+    assert said in caught.value.rule
+
+
+@pytest.mark.parametrize("frame", [None, 5, "rows", {"email": "ada@lovelace.dev"}])
+def test_what_has_no_rows_is_refused(frame):
+    with pytest.raises(InvalidCommandError, match="frame: must have"):
+        commands(frame, Identify)
+
+
+def test_rows_that_are_no_mappings_are_refused_when_they_are_reached():
+    with pytest.raises(InvalidCommandError, match="frame: must have"):
+        list(commands([("ada@lovelace.dev",)], Identify))
+
+
+def test_a_frame_goes_into_the_lanes_and_once_only(relay_settings, redis):
+    producer = Producer(relay_settings)
+    frame = [{"email": f"p{at}@shop.io"} for at in range(1_200)]
+
+    first = producer.enqueue_many(commands(frame, Identify), source="people")
+    again = producer.enqueue_many(commands(frame, Identify), source="people")
+
+    assert (first.given, first.added, again.added) == (1_200, 1_200, 0)
+    assert redis.xlen("kr:{default:profiles:bulk}:stream") == 1_200

@@ -1,0 +1,53 @@
+"""`klaviyo-relay dashboard`: one page that shows what is where, and lets a person act on it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from importlib.util import find_spec
+
+import click
+
+from klaviyo_relay_worker.settings import WorkerSettings
+
+_NEEDED = ("jinja2", "starlette", "uvicorn")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=8765, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen at")
+@click.option(
+    "--name", "names", multiple=True, help="a host name by which a proxy asks; may be repeated"
+)
+def dashboard(port: int, host: str, names: tuple[str, ...]) -> None:
+    r"""A page with lanes, limits and dead letters; redrive, discard, pause and resume.
+
+    Only this machine can reach it, unless --host or --name say otherwise; then it needs
+    KLAVIYO_RELAY_DASHBOARD_TOKEN, of at least 16 characters, and asks for it.
+
+    \b
+    Example:
+      klaviyo-relay dashboard --port 8765
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        text = f'{missing[0]} is missing; pip install "klaviyo-relay[dashboard]"'
+        raise click.ClickException(text)
+    from klaviyo_relay_worker.dashboard.app import create_app, listen, server_of
+    from klaviyo_relay_worker.dashboard.binding import Binding
+
+    binding = Binding.from_env(host, port, names)
+    app = create_app(WorkerSettings.from_env(), binding)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    try:
+        listening = listen(binding)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen at {host}:{port}: {error}") from None
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"dashboard at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
+        # The server ends in order on Ctrl-C, and then says so once more.
+        with suppress(KeyboardInterrupt):
+            server_of(app).run(sockets=[listening])
