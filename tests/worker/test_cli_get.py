@@ -61,7 +61,7 @@ def typed(monkeypatch, capsys, redis_url, sandbox):
         (("profiles", "--email", "a@b.io", "--email", "c"), "--email number 2: must be", 2),
         (("profiles", "--emails-from", "/dev/null"), "'--emails-from': there is no address", 2),
         (("profiles", "--email", "a@b.io", "--cursor", "c"), "--cursor: belongs to a read", 2),
-        (("list", "Newsletter"), "ID: must be a list id", 2),
+        (("list", "Newsletter"), "ID: must be six letters", 2),
         (("list", "ABCDEF"), "ID: Klaviyo knows nothing by this id", 1),
         (("members", "--list", "ABCDEF"), "--list: Klaviyo knows nothing by this id", 1),
         (("members", "--list-name", "Twice"), "2 lists share this name; give --list, one of", 2),

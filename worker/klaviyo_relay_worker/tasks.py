@@ -101,7 +101,7 @@ def _register_verb(app: Celery, office: Office, verb: str) -> None:
         _info: Any,
     ) -> None:
         """What Celery could not hand over, such as an argument called self, is not lost either."""
-        _patiently(_bury, office.entrance, verb, identity, keywords, type(error).__name__)
+        _patiently(_bury, office, verb, identity, keywords, type(error).__name__)
 
     @app.task(
         name=f"klaviyo_relay.{verb}",

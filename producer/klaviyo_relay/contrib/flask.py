@@ -48,6 +48,7 @@ class Relay:
         self.add_to_list = producer.add_to_list
         self.remove_from_list = producer.remove_from_list
         self.create_list = producer.create_list
+        self.created_list = producer.created_list
         self.rename_list = producer.rename_list
         self.delete_list = producer.delete_list
         self.subscribe = producer.subscribe

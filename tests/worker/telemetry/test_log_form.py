@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+from klaviyo_relay_worker.discretion import be_discreet
 from klaviyo_relay_worker.telemetry import log_form
 from klaviyo_relay_worker.telemetry.event import DeliveryAttempted, Telemetry
 from klaviyo_relay_worker.telemetry.log import KEYS, log
@@ -119,6 +120,7 @@ def test_what_others_add_to_their_records_stays_out(said):
 def test_celery_tells_of_a_message_that_it_cannot_use_without_its_body(said):
     from celery.worker.consumer import consumer
 
+    be_discreet()
     read = said("json")
     body = '{"email": "ada@lovelace.dev"}'
     try:
@@ -131,11 +133,12 @@ def test_celery_tells_of_a_message_that_it_cannot_use_without_its_body(said):
     consumer.warn(consumer.UNKNOWN_FORMAT, body)
     consumer.error(consumer.MESSAGE_DECODE_ERROR, error_of(body), "json", "utf-8", body, body)
     texts = [json.loads(line)["event"] for line in read().splitlines()]
+    hidden = "; it is thrown away. What was in it may be private, and is not shown"
     assert texts == [
-        "Received unregistered task of type 'klaviyo_relay.trakc'.",
-        "Received invalid task message: 'klaviyo_relay.trakc'",
-        "Received and deleted unknown message.  Wrong destination?!?",
-        "Can't decode",
+        "Received unregistered task of type 'klaviyo_relay.trakc'" + hidden,
+        "Received invalid task message" + hidden,
+        "Received and deleted unknown message.  Wrong destination?!?" + hidden,
+        "Can't decode message body" + hidden,
     ]
     assert "lovelace" not in read()
 

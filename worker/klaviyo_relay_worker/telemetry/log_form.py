@@ -33,11 +33,6 @@ logger = logging.getLogger("klaviyo_relay_worker.log")
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROLS_BUT_LINE_FEED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-# At the level DEBUG it prints each message as it came, and a command of the Celery door is one.
-_TELLS_PAYLOADS = "celery.pool"
-# Of a message that it cannot use it prints the whole body and the headers.
-_PRINTS_BODIES = "celery.worker.consumer.consumer"
-_BODY = re.compile(r"message body|body:")
 
 
 def form_for(stream: TextIO) -> Form:
@@ -50,7 +45,6 @@ def configure(form: Form, level: str, stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(form, has_colours=stream.isatty()))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger(_TELLS_PAYLOADS).setLevel(max(logging.INFO, logging.root.level))
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_last_words
     threading.excepthook = _log_end_of_thread
@@ -64,7 +58,6 @@ def _formatter(form: Form, *, has_colours: bool) -> structlog.stdlib.ProcessorFo
         # No other extras: Celery puts the arguments of tasks there.
         structlog.stdlib.ExtraAdder(allow=log.KEYS),
         _name_event,
-        _without_body,
     ]
     # Not structlog's own formatting of exceptions: for people it may show the values of variables.
     last: list[Processor] = [
@@ -82,15 +75,6 @@ def _name_event(_logger: Any, _method: str, line: EventDict) -> EventDict:
     """A canonical event is its name and its fields; its text says the same over again."""
     if "action" in line:
         line["event"] = line.pop("action")
-    return line
-
-
-def _without_body(_logger: Any, _method: str, line: EventDict) -> EventDict:
-    """Of Celery's complaint about a message the first words, not the message."""
-    record: logging.LogRecord = line["_record"]
-    if record.name == _PRINTS_BODIES and _BODY.search(str(record.msg)):
-        first = str(line["event"]).partition("\n")[0]
-        line["event"] = _BODY.split(first)[0].strip()
     return line
 
 

@@ -19,7 +19,7 @@ between the commit and what follows it loses the command: see docs/frameworks.md
 
 from __future__ import annotations
 
-from klaviyo_relay import close, flush
+from klaviyo_relay import close, created_list, flush
 from klaviyo_relay.contrib.django.transactions import OnCommit, using, waiting_for_commit
 
 _default = using(None)
@@ -46,6 +46,7 @@ __all__ = [
     "add_to_list",
     "close",
     "create_list",
+    "created_list",
     "delete_list",
     "delete_profile",
     "delete_profile_async",

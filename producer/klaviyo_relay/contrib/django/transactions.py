@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import connections, transaction
 
 import klaviyo_relay
@@ -68,4 +69,6 @@ def using(alias: str | None) -> OnCommit:
 
 def waiting_for_commit() -> int:
     """How many on_commit functions, of whomever, wait in this thread's open transactions."""
+    if not settings.configured:  # Django is only imported, by whomever: there is no database
+        return 0
     return sum(len(found.run_on_commit) for found in connections.all(initialized_only=True))
