@@ -160,8 +160,8 @@ def _document(
 
 Made by `{kind}` on {datetime.now(UTC):%Y-%m-%d}; do not edit by hand.{_caution()}
 
-All figures are of one run on one machine, and peers took turns in it, so the ratios hold; single
-times depend on the machine.
+All figures are of one run on one machine, and peers ran side by side or in turns, so the ratios
+hold; single times depend on the machine.
 
 {_machine()}
 
