@@ -78,7 +78,7 @@ check: $(DEV) ## Lint, formatting, types, who imports whom, installed packages
 chaos: $(DEV) ## Break everything at random, then see whether every rule held
 	@.venv/bin/python tests/chaos $(ARGS)
 
-bench: $(DEV) ## Measure it on this machine, peers beside it; writes docs/benchmarks.md (15 min)
+bench: $(DEV) ## Measure it on this machine, peers beside it; writes docs/benchmarks.md
 	@.venv/bin/python -m bench $(ARGS)
 
 compile = .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -68,7 +68,8 @@ def tool() -> Callable[..., Callable[..., subprocess.CompletedProcess[str]]]:
     """Makes a runner of a program; the test is skipped where it is not installed."""
 
     def find(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-        path = shutil.which(name)
+        # Some come with the development requirements, whose programs need not be on PATH.
+        path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
         if path is None:
             pytest.skip(f"{name} is not installed")
         return lambda *arguments, **more: run(path, *arguments, **more)
