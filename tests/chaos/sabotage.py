@@ -96,22 +96,22 @@ def _rewrite(script: str, old: str, new: str) -> None:
 def settle_before_send() -> None:
     delivered = _module("outcome").Delivered()
 
-    def make(send: Any) -> Any:
-        def settle_and_send(self: Any, batch: Any) -> None:
+    def make(errand: Any) -> Any:
+        def settle_and_send(self: Any, batch: Any) -> Any:
             outcomes = {entry.key: delivered for entry in batch.entries}
             self._lane.settle(self._lease, batch.entries, outcomes, time.time())
-            send(self, batch)
+            return errand(self, batch)
 
         return settle_and_send
 
-    _replace(_module("delivery").Delivery, "_send_batch", make)
+    _replace(_module("dispatch").Dispatch, "errand", make)
 
 
 def settle_without_lease_check() -> None:
     _rewrite("settle", "if redis.call('GET', lease) ~= ARGV[1] then", "if false then")
     # Nor does the planner look at the lease that it has lost, or give its place up in time.
     _replace(_module("lease").Lease, "remaining_seconds", lambda _: property(lambda _: 10.0))
-    _replace(_module("delivery"), "TURN_SECONDS", lambda _: 300.0)
+    _replace(_module("turn"), "TURN_SECONDS", lambda _: 300.0)
 
 
 def _when_returned(change: Callable[[Any, Any], Any]) -> None:

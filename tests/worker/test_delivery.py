@@ -31,7 +31,8 @@ from klaviyo_relay import (
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import delivery, judge, suspicion
+from klaviyo_relay_worker import judge, stray_watch, suspicion
+from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.explain import Explainer
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
@@ -467,7 +468,7 @@ def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
     house, sandbox, monkeypatch, until
 ):
     without_waiting(monkeypatch)
-    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    monkeypatch.setattr(stray_watch, "STRAY_SECONDS", 0.05)
     sandbox.configure(import_delay_seconds=0.8)
     sandbox.set_faults([{"endpoint": IMPORT, "action": "lose_answer", "times": 1}])
     house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
@@ -482,7 +483,7 @@ def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
 
 
 def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, monkeypatch, until):
-    monkeypatch.setattr(delivery, "STRAY_SECONDS", 0.05)
+    monkeypatch.setattr(stray_watch, "STRAY_SECONDS", 0.05)
     sandbox.configure(import_delay_seconds=0.8)
     house.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="old") for n in range(20)))
     with monkeypatch.context() as dying:
@@ -667,7 +668,7 @@ def test_a_half_open_breaker_lets_one_batch_through(house, sandbox, tracks, monk
 def test_a_pause_stops_a_turn_that_is_under_way(  # noqa: PLR0917 - fixtures
     house, sandbox, tracks, monkeypatch, until, what
 ):
-    monkeypatch.setattr(delivery, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "ASK_SECONDS", 0.05)
     sandbox.configure(latency_seconds=0.2)
     house.enqueue(*tracks(60_000))
     turn = threading.Thread(target=house.planner.deliver, args=("default", "events"))

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.accounts import Accounts
-from klaviyo_relay_worker.admission import admission_of
 from klaviyo_relay_worker.breaker import (
     WHOLE_ACCOUNT,
     BreakerState,
     Probe,
     family_of,
 )
-from klaviyo_relay_worker.clock import Clock
-from klaviyo_relay_worker.courier import Courier
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JournalRoom
@@ -27,6 +25,7 @@ from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
 from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.preparation import Preparation, Terms
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.shares import Senders, Shares
 from klaviyo_relay_worker.telemetry.event import Telemetry
@@ -70,6 +69,9 @@ class Planner:
         self._draining = threading.Event()
         self._parked_seconds = settings.parked_seconds
         self.accounts = Accounts(redis, self._keys, settings)
+        self._preparation = Preparation(
+            redis, self._keys, self.accounts, self._senders, telemetry or Telemetry(log, trace)
+        )
 
     def drain(self) -> None:
         """Finish what is in flight and begin nothing new."""
@@ -158,10 +160,7 @@ class Planner:
                     if probe is None:
                         return None
                     probes.append(probe)
-            paused = sum(state.paused_seconds for state in states)
-            return self._deliver(
-                lane, lease, client, states[1], paused_seconds=paused, is_probe=bool(probes)
-            )
+            return self._deliver(lane, lease, client, states, is_probe=bool(probes))
         finally:
             for probe in probes:
                 breakers.give_back(probe)
@@ -171,43 +170,23 @@ class Planner:
         lane: Lane,
         lease: Lease,
         client: KlaviyoClient,
-        breaker: BreakerState,
+        breakers: Sequence[BreakerState],
         *,
-        paused_seconds: float,
         is_probe: bool,
     ) -> Delivery:
-        clock = Clock(breaker.now)
-        failures = max(lane.state().failures, breaker.failures)
-        courier = Courier(
-            client,
-            self.accounts,
-            self._telemetry,
-            lane,
-            lease,
-            clock=clock,
-            failures=failures,
-            is_draining=self._draining.is_set,
-        )
-        delivery = Delivery(
-            lane,
-            lease,
-            courier,
-            self.accounts,
-            self._senders,
-            clock=clock,
-            parked_seconds=self._parked_seconds,
-            paused_seconds=paused_seconds,
-            breaker=breaker,
+        terms = Terms(
+            state=lane.state(),
+            breaker=breakers[1],
             is_probe=is_probe,
-            admission=admission_of(
-                self._redis, self._keys, lane.account, lane.lane, self.accounts.lists
-            ),
             is_draining=self._draining.is_set,
             is_admitted=lambda: self._admit(lane) is not None,
+            parked_seconds=self._parked_seconds,
+            paused_seconds=sum(breaker.paused_seconds for breaker in breakers),
         )
+        delivery = self._preparation.delivery(lane, lease, client, terms)
         snooze = delivery.run()
         if snooze is not None:
-            self._snooze(lane, snooze, failures)
+            self._snooze(lane, snooze, terms.failures)
         return delivery
 
     def _snooze(self, lane: Lane, snooze: Snooze, failures: int) -> None:

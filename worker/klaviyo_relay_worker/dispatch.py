@@ -1,0 +1,56 @@
+"""The dispatch: commands on their way to Klaviyo, from their lane to the outcome written there."""
+
+from __future__ import annotations
+
+from klaviyo_relay_worker.accounts import Accounts
+from klaviyo_relay_worker.admission import Admission
+from klaviyo_relay_worker.clock import Clock
+from klaviyo_relay_worker.courier import Returned
+from klaviyo_relay_worker.flights import Errand
+from klaviyo_relay_worker.intake import Intake
+from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.plan.batch import Batch
+
+
+class Dispatch:
+    """The commands of one lane."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        lease: Lease,
+        clock: Clock,
+        accounts: Accounts,
+        *,
+        admission: Admission,
+        intake: Intake,
+    ) -> None:
+        self._lane = lane
+        self._lease = lease
+        self._clock = clock
+        self._accounts = accounts
+        self._admission = admission
+        self._intake = intake
+
+    def errand(self, batch: Batch) -> Errand | None:
+        """The batch's way, or None where some of its commands may not be sent any more.
+
+        Those are settled at once, and the plan that the batch belongs to is void.
+        """
+        if self._intake.refuse(batch, self._clock.now()):
+            return None
+        self._intake.sent(batch)
+        return Errand(batch, self._settle)
+
+    def _settle(self, returned: Returned) -> None:
+        now = self._clock.now()
+        batch, ledger, account = returned.batch, returned.ledger, self._lane.account
+        self._admission.settling(batch.entries, ledger.outcomes, now)
+        # Before the command leaves its lane: whoever waits for the id must find it.
+        self._accounts.keep_created(account, ledger.created)
+        self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
+        if returned.snooze is None or returned.snooze.is_certain:
+            self._lane.forget_imports(ledger.imports)
+        self._accounts.learn_lists(account, ledger.lists)
+        self._intake.returned(batch, ledger)

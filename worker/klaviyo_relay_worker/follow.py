@@ -1,0 +1,73 @@
+"""Following: import jobs that Klaviyo took are looked at until they end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+
+from klaviyo_relay_worker.admission import Admission
+from klaviyo_relay_worker.clearance import Clearance
+from klaviyo_relay_worker.clock import Clock
+from klaviyo_relay_worker.courier import Returned
+from klaviyo_relay_worker.flights import Errand
+from klaviyo_relay_worker.intake import Intake
+from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.plan import imports
+from klaviyo_relay_worker.settlement import JobRecord
+
+logger = logging.getLogger("klaviyo_relay_worker.follow")
+
+
+class Follow:
+    """The import jobs of one lane."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        lease: Lease,
+        clock: Clock,
+        *,
+        admission: Admission,
+        intake: Intake,
+        clearance: Clearance,
+    ) -> None:
+        self._lane = lane
+        self._lease = lease
+        self._clock = clock
+        self._admission = admission
+        self._intake = intake
+        self._clearance = clearance
+
+    def errands(self) -> Iterator[Errand]:
+        """A look at each job whose time has come, as far as they may go now."""
+        for job_id, record in self._intake.jobs:
+            batch = imports.look_at(self._job(job_id, record))
+            if not self._clearance.clear(batch):
+                return
+            self._intake.look_sent(job_id)
+            yield Errand(batch, partial(self._settle, job_id, record))
+
+    def _job(self, job_id: str, record: JobRecord) -> imports.Job:
+        now = self._clock.now()
+        age = now - record.since
+        if age > imports.LATE_SECONDS:
+            logger.warning(
+                "%s: the import job %s has not ended after %.0f minutes; Klaviyo's import page may"
+                " tell why. %d commands wait for it",
+                self._lane.name,
+                job_id,
+                age / 60,
+                len(record.rows),
+            )
+        return imports.Job(job_id, record.parts(), age, now)
+
+    def _settle(self, job_id: str, record: JobRecord, returned: Returned) -> None:
+        now = self._clock.now()
+        batch, ledger = returned.batch, returned.ledger
+        self._admission.settling(batch.entries, ledger.outcomes, now)
+        has_ended = self._lane.settle_job(
+            self._lease, job_id, record, ledger.outcomes, now, facts=ledger.facts
+        )
+        self._intake.look_returned(job_id, batch, ledger, has_ended=has_ended)
