@@ -24,7 +24,7 @@ from bench.stage import Figure, House, house, orders, percentile, size, wait_unt
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 
 LOADED = size(1_000_000, 100_000)
 EVENTS, A_SECOND = size(400, 30), 5

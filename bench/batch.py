@@ -29,7 +29,7 @@ from bench.stage import (
 )
 from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay.envelope import Envelope, encode, new_id
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 COMMANDS, ROUNDS = size(50_000, 10_000), size(5, 1)

@@ -37,7 +37,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def floor(path: str, redis_url: str) -> None:
-    from klaviyo_relay.lane_entrance import connect
+    from klaviyo_relay.redis_clients import connect
 
     client = connect(redis_url)
     with Path(path).open(newline="") as file:
@@ -53,7 +53,7 @@ def floor(path: str, redis_url: str) -> None:
 
 def _run(what: str, path: Path, server: PrivateRedis) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and peak megabytes of a process."""
-    from klaviyo_relay.lane_entrance import connect
+    from klaviyo_relay.redis_clients import connect
 
     client = connect(server.url, answer_seconds=60)
     client.flushall()

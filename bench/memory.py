@@ -44,7 +44,7 @@ from bench.stage import (
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.klaviyo.limits import BULK_CREATE_EVENTS
 

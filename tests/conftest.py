@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from klaviyo_relay import Settings
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.sandbox import Sandbox
 

@@ -28,7 +28,7 @@ def worker(tasks: str, pool: tuple[str, ...]) -> tuple[str, ...]:
 
 def waiting(queue: str, place: Place) -> int:
     """The length of a queue."""
-    from klaviyo_relay.lane_entrance import connect
+    from klaviyo_relay.redis_clients import connect
 
     client = connect(place.redis_url)
     found = int(client.llen(queue))

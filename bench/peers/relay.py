@@ -16,7 +16,8 @@ def _caller(place: Place) -> Caller:
 def _arrived(place: Place) -> int:
     """What the spools of ended processes still hold is shipped first, as any producer does."""
     from klaviyo_relay import Settings
-    from klaviyo_relay.lane_entrance import LaneEntrance, connect
+    from klaviyo_relay.lane_entrance import LaneEntrance
+    from klaviyo_relay.redis_clients import connect
     from klaviyo_relay.shipper import ship_orphans
 
     settings = Settings(redis_url=place.redis_url, spool_dir=place.path / "spool")

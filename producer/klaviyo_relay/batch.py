@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import Envelope, encode, lane_of, new_ids
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey, connect
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.trace_context import current_trace
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from klaviyo_relay.errors import RedisUnavailableError
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 
 _LOOK_EVERY_SECONDS = 0.1

@@ -49,7 +49,8 @@ class DirectShipment:
 
     def _ready(self) -> LaneEntrance:
         if self._entrance is None:
-            from klaviyo_relay.lane_entrance import LaneEntrance, connect
+            from klaviyo_relay.lane_entrance import LaneEntrance
+            from klaviyo_relay.redis_clients import connect
 
             redis = connect(self._settings.redis_url, answer_seconds=ANSWER_SECONDS)
             self._entrance = LaneEntrance(redis, self._settings.keys, self._settings.lane_max_bytes)

@@ -1,61 +1,29 @@
 """The entrance of the lanes: the only way in which commands get into Redis.
 
-Used by the shipper, by `enqueue_many` and by the worker's Celery door. Importing this module does
-not import redis; connecting does.
+Used by the shipper, by `enqueue_many` and by the worker's Celery door.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import threading
 import time
 from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.redis_address import RedisAddress
+from klaviyo_relay.redis_clients import node_of, nodes_of
 from klaviyo_relay.replication import Replication
+from klaviyo_relay.scripts import script_of
 
 if TYPE_CHECKING:
     from redis import Redis
 
-CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 5.0
 # Producers leave the last fifth of Redis's memory to the workers, who need some to empty a lane.
 WATERMARK = 0.8
 # A replica that is away for longer may not come back, and the sender's disk is not endless.
 UNREPLICATED_SECONDS_MOST = 3_600.0
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
-# In a cluster the register's node may be full while that of the lane is not; a full Redis refuses
-# a plain SADD.
-REGISTER = """#!lua flags=allow-oom
-return redis.call('SADD', KEYS[1], unpack(ARGV))
-"""
-_INCLUDE = re.compile(r"^-- include (\w+)/(\w+)\n", re.MULTILINE)
-
-
-# The shipper imports redis in its thread, because that takes a tenth of a second. A process that
-# is forked meanwhile would inherit modules that are half imported, and nobody to finish them, so a
-# fork waits for the import.
-_importing = threading.RLock()
-# What redis, getaddrinfo and the reading of our scripts import when they are first used.
-_IMPORTED_BY_FIRST_USE = (
-    "email.parser",
-    "encodings.ascii",
-    "encodings.idna",
-    "importlib.readers",
-    "importlib.resources",
-)
-os.register_at_fork(
-    before=_importing.acquire,
-    after_in_parent=_importing.release,
-    after_in_child=_importing.release,
-)
 
 
 class MarkFellBackError(RelayError):
@@ -64,54 +32,6 @@ class MarkFellBackError(RelayError):
     def __init__(self, mark: int) -> None:
         super().__init__(f"Redis has only what was sent up to number {mark}")
         self.mark = mark
-
-
-def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
-    """A client that never waits longer than it says, and never retries by itself.
-
-    A retry inside the client would hide from us that an answer was lost.
-
-    Args:
-        url: see `redis_address`.
-        answer_seconds: for an answer, and at most two seconds before it for a connection. In a
-            cluster for a map of it too, where the last one is out of date.
-
-    Raises:
-        ValueError: it is no such URL.
-    """
-    with _importing:
-        from klaviyo_relay.redis_clients import Patience, client_of
-
-        for name in _IMPORTED_BY_FIRST_USE:
-            import_module(name)
-        patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
-        return client_of(RedisAddress.of(url), patience)
-
-
-def nodes_of(redis: Redis) -> list[Redis]:
-    """The servers that hold lanes: one, or all primaries of a cluster."""
-    from klaviyo_relay.cluster_client import ClusterClient
-
-    return redis.primaries() if isinstance(redis, ClusterClient) else [redis]
-
-
-def node_of(redis: Redis, key: str) -> Redis:
-    """The server that holds a key."""
-    from klaviyo_relay.cluster_client import ClusterClient
-
-    return redis.node_of(key) if isinstance(redis, ClusterClient) else redis
-
-
-@cache
-def script_of(package: str, name: str) -> str:
-    """The text of a Lua script in a package's `scripts` folder.
-
-    Redis's scripts share nothing: a line `-- include package/name` stands for another one's text.
-    """
-    from importlib.resources import files
-
-    text = files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
-    return _INCLUDE.sub(lambda found: script_of(found[1], found[2]), text)
 
 
 class Shipped(NamedTuple):
@@ -154,7 +74,7 @@ class LaneEntrance:
         self._keys = keys
         self._lane_max_bytes = lane_max_bytes
         self._ship: Any = redis.register_script(script_of("klaviyo_relay", "ship"))
-        self._add: Any = redis.register_script(REGISTER)
+        self._add: Any = redis.register_script(script_of("klaviyo_relay", "register"))
         self._registered: set[str] = set()
         self._survey: Survey | None = None
         # Nodes above the watermark. Lanes of a cluster's other nodes go on.

@@ -1,19 +1,44 @@
-"""Clients of the servers that hold the lanes, each bounded in time, none retrying by itself."""
+"""Clients of the servers that hold the lanes, each bounded in time, none retrying by itself.
+
+Importing this module does not import redis; connecting does.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from msgspec import Struct
-from redis import ConnectionPool, Redis
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 
-from klaviyo_relay.cluster_client import ClusterClient
 from klaviyo_relay.redis_address import RedisAddress
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+# The shipper imports redis in its thread, because that takes a tenth of a second. A process that
+# is forked meanwhile would inherit modules that are half imported, and nobody to finish them, so a
+# fork waits for the import.
+_importing = threading.RLock()
+# Our client of a cluster, which imports redis, and what redis, getaddrinfo and the reading of our
+# scripts import when they are first used.
+_IMPORTED_BY_FIRST_USE = (
+    "klaviyo_relay.cluster_client",
+    "email.parser",
+    "encodings.ascii",
+    "encodings.idna",
+    "importlib.readers",
+    "importlib.resources",
+)
+os.register_at_fork(
+    before=_importing.acquire,
+    after_in_parent=_importing.release,
+    after_in_child=_importing.release,
+)
 
 
 class Patience(Struct, frozen=True):
@@ -29,6 +54,9 @@ class Patience(Struct, frozen=True):
 
     def as_options(self) -> dict[str, Any]:
         """As redis-py takes it; with `retry`, without which it would try again by itself."""
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         return {
             "socket_connect_timeout": self.connect,
             "socket_timeout": self.answer,
@@ -36,8 +64,30 @@ class Patience(Struct, frozen=True):
         }
 
 
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """A client that never waits longer than it says, and never retries by itself.
+
+    A retry inside the client would hide from us that an answer was lost.
+
+    Args:
+        url: see `redis_address`.
+        answer_seconds: for an answer, and at most two seconds before it for a connection. In a
+            cluster for a map of it too, where the last one is out of date.
+
+    Raises:
+        ValueError: it is no such URL.
+    """
+    with _importing:
+        for name in _IMPORTED_BY_FIRST_USE:
+            import_module(name)
+        patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
+        return client_of(RedisAddress.of(url), patience)
+
+
 def client_of(address: RedisAddress, patience: Patience) -> Redis:
     """A client; it connects when it is first used."""
+    from redis import Redis
+
     if address.kind == "sentinel":
         return _primary_of(address, patience)
     if address.kind == "cluster":
@@ -45,7 +95,34 @@ def client_of(address: RedisAddress, patience: Patience) -> Redis:
     return Redis.from_url(address.url, **patience.as_options())
 
 
+def nodes_of(redis: Redis) -> list[Redis]:
+    """The servers that hold lanes: one, or all primaries of a cluster."""
+    from klaviyo_relay.cluster_client import ClusterClient
+
+    return redis.primaries() if isinstance(redis, ClusterClient) else [redis]
+
+
+def node_of(redis: Redis, key: str) -> Redis:
+    """The server that holds a key."""
+    from klaviyo_relay.cluster_client import ClusterClient
+
+    return redis.node_of(key) if isinstance(redis, ClusterClient) else redis
+
+
+def tls_options(address: RedisAddress) -> dict[str, Any]:
+    """The options of TLS in a URL, as redis-py takes them."""
+    from redis.connection import parse_url
+
+    options = parse_url(f"rediss://host?{urlencode(address.tls or {})}")
+    return {name: value for name, value in options.items() if name.startswith("ssl_")}
+
+
 def _cluster_of(address: RedisAddress, patience: Patience) -> Redis:
+    from redis import ConnectionPool, Redis
+    from redis.connection import parse_url
+
+    from klaviyo_relay.cluster_client import ClusterClient
+
     def node(host: str, port: int, seconds: float) -> Redis:
         own = Patience(min(patience.connect, seconds), seconds)
         options = {**own.as_options(), **parse_url(address.url_of(host, port))}
@@ -60,6 +137,9 @@ def _primary_of(address: RedisAddress, patience: Patience) -> Redis:
     All Sentinels together may take as long as one connection: those that are away are asked again
     each time.
     """
+    from redis.connection import parse_url
+    from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
+
     share = patience.connect / len(address.hosts)
     tls = address.tls
     asking: dict[str, Any] = {**Patience(share, share).as_options(), **address.of_sentinels}
@@ -74,9 +154,3 @@ def _primary_of(address: RedisAddress, patience: Patience) -> Redis:
     )
     client: Redis = sentinel.master_for(address.service, **options)
     return client
-
-
-def tls_options(address: RedisAddress) -> dict[str, Any]:
-    """The options of TLS in a URL, as redis-py takes them."""
-    options = parse_url(f"rediss://host?{urlencode(address.tls or {})}")
-    return {name: value for name, value in options.items() if name.startswith("ssl_")}

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,

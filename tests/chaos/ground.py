@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from workload import POISONED, POISONED_BLINDLY, ROTTEN, SHARED_LISTS
 
 from klaviyo_relay import Settings
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.status import Status

@@ -79,18 +79,18 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def _rewrite(script: str, old: str, new: str) -> None:
     """Change the text of a Lua script; must come before the module that reads it is imported."""
-    entrance = importlib.import_module("klaviyo_relay.lane_entrance")
+    scripts = importlib.import_module("klaviyo_relay.scripts")
     package = "klaviyo_relay" if script == "ship" else _WORKER
-    text = entrance.script_of(package, script)
+    text = scripts.script_of(package, script)
     if old not in text:
         raise LookupError(f"{script}.lua has no {old!r}")
-    original = entrance.script_of
+    original = scripts.script_of
 
     def script_of(package: str, name: str) -> str:
         found = original(package, name)
         return found.replace(old, new) if name == script else found
 
-    entrance.script_of = script_of
+    scripts.script_of = script_of
 
 
 def settle_before_send() -> None:

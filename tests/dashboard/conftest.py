@@ -15,7 +15,7 @@ from redis import Redis
 
 from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease

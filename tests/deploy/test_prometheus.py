@@ -9,7 +9,7 @@ import urllib.parse
 import pytest
 
 from klaviyo_relay import Identify, Producer, Settings, Subscribe, Track, Unsubscribe
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.lane import Lane
 
 RUNBOOK = "docs/runbook.md"

@@ -16,7 +16,7 @@ from redis import Redis
 
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import Command
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.status import Status

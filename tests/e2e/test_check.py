@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from klaviyo_relay import Track
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import checkup, redis_checkup, work_checkup
 from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, Breakers
 from klaviyo_relay_worker.cli.commands import cli

@@ -19,7 +19,7 @@ import pytest
 import requests
 from redis import Redis
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

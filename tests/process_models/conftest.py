@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay import Settings
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis, find_server
 
 PROGRAMS = Path(__file__).with_name("programs")

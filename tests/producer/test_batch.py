@@ -18,7 +18,8 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.errors import BackpressureError, RedisUnavailableError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 ADA = "ada@lovelace.dev"

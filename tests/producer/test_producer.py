@@ -18,8 +18,8 @@ import pytest
 from klaviyo_relay import InvalidCommandError, Producer, Settings, Track
 from klaviyo_relay.envelope import decode
 from klaviyo_relay.errors import ConfigurationError, SpoolError, SpoolFullError
-from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.producer import commands_of
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.spool import SpoolFile, SpoolLock, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
 

@@ -16,7 +16,8 @@ from klaviyo_relay import spool as spool_module
 from klaviyo_relay.envelope import Envelope, encode, new_id
 from klaviyo_relay.errors import SpoolError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.shipper import FileShipment, ship_orphans
 from klaviyo_relay.spool import OwnSpool, SpoolLock, milliseconds
 from klaviyo_relay_worker.embedded import PrivateRedis

@@ -28,7 +28,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from klaviyo_relay import Settings, shipper
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.shipper import FileShipment, ship_orphans
 from klaviyo_relay.spool import OwnSpool, files_of, milliseconds
 from klaviyo_relay_worker.embedded import PrivateRedis

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Producer, Settings, Subscribe, Track
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 REPOSITORY = Path(__file__).parent.parent.parent

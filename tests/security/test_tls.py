@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from redis.connection import SSLConnection
 from redis.exceptions import RedisError
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.app import create_app
 from klaviyo_relay_worker.settings import WorkerSettings
 

@@ -15,7 +15,7 @@ from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.lane import Lane, LaneState

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.breaker import OPENS_AT, Breakers, family_of
 
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from klaviyo_relay import Producer, Track
-from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker import dead_letters as module
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.lane import Lane

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from klaviyo_relay import Producer, Settings, Track
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import doorbell as module
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.embedded import PrivateRedis

@@ -14,7 +14,8 @@ import pytest
 import klaviyo_relay_worker
 from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay.envelope import Envelope, encode, new_id
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.explain import RULES, Explainer, milliseconds_of
 from klaviyo_relay_worker.explanation import InBacklog, InJob, InSpool, Letter, Waiting

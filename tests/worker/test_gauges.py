@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from klaviyo_relay import AddToList, Identify, Producer, Settings, Track
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import gauges
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.embedded import PrivateRedis

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import lease as module
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.lease import Lease, Leases

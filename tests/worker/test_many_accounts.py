@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Producer, Subscribe, Track
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import planner as module
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.standby import Standby

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from klaviyo_relay import Identify
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import doorbell as doorbells
 from klaviyo_relay_worker import judge
 from klaviyo_relay_worker import watchdog as module

@@ -17,7 +17,8 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import masked
 from klaviyo_relay_worker.broker import broker_of
 from klaviyo_relay_worker.discretion import be_discreet

@@ -26,7 +26,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 
 OPENS_AT = 3
 # How long a probe may take: the longest deadline of a request, and time to settle.

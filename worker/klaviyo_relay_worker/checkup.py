@@ -13,8 +13,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import nodes_of
 from klaviyo_relay.redis_address import RedisAddress
+from klaviyo_relay.redis_clients import nodes_of
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool_place import why_unsuitable
 from klaviyo_relay_worker.errors import UnsuitableRedisError

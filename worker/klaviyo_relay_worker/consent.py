@@ -16,7 +16,7 @@ from redis import Redis
 
 from klaviyo_relay.commands import AddToList, Command, Subscribe, Suppress, Unsubscribe
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.outcome import Delivered, Following, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Entry, identities
 from klaviyo_relay_worker.plan.consent import NOT_ON_LIST

@@ -14,7 +14,7 @@ from redis import Redis
 
 from klaviyo_relay.envelope import Received
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.outcome import Failure
 

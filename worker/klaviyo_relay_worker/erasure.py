@@ -15,7 +15,7 @@ import msgspec
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.dead_letters import DeadLetter
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lane import Lane

@@ -23,7 +23,8 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import LaneKeys, split
-from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,

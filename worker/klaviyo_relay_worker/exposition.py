@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from klaviyo_relay.errors import ConfigurationError
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.gauges import Gauges
 from klaviyo_relay_worker.telemetry.counters import NAMESPACE

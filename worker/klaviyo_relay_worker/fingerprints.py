@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import LaneKeys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 
 FINGERPRINTS = 2**52
 DIGEST_DIGITS = 16

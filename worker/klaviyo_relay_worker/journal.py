@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from klaviyo_relay.lane_entrance import nodes_of
+from klaviyo_relay.redis_clients import nodes_of
 from klaviyo_relay_worker.plan.batch import Exchange
 from klaviyo_relay_worker.settings import JOURNAL_IDS
 

@@ -13,7 +13,7 @@ from redis import Redis
 from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import Keys, LaneKeys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease

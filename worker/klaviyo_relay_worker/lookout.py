@@ -8,7 +8,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import REGISTER
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.breaker import Breakers, family_of
 
 _NO_KEY, _NO_END = -2, -1
@@ -49,7 +49,7 @@ class Lookout:
         self._keys = keys
         self._breakers = Breakers(redis, keys)
         self._known: set[str] = set()
-        self._add: Any = redis.register_script(REGISTER)
+        self._add: Any = redis.register_script(script_of("klaviyo_relay", "register"))
 
     def names(self) -> list[str]:
         """All lanes that ever had a command."""

@@ -15,7 +15,8 @@ from msgspec.structs import astuple, replace
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import WATERMARK, node_of, nodes_of
+from klaviyo_relay.lane_entrance import WATERMARK
+from klaviyo_relay.redis_clients import node_of, nodes_of
 
 logger = logging.getLogger("klaviyo_relay_worker.occupancy")
 

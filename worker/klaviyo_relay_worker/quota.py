@@ -14,7 +14,7 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS, RateLimit
 
 # Klaviyo counts when a request arrives, we count when it leaves; the windows are this much longer

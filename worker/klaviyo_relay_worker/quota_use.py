@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS
 
 PERIOD_SECONDS = 60

@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from klaviyo_relay.lane_entrance import nodes_of
+from klaviyo_relay.redis_clients import nodes_of
 from klaviyo_relay_worker.finding import Finding
 
 _FSYNC = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 
-from klaviyo_relay.lane_entrance import nodes_of
+from klaviyo_relay.redis_clients import nodes_of
 from klaviyo_relay_worker.errors import UnsuitableRedisError
 
 REDIS_LEAST, VALKEY_LEAST = (7, 0), (7, 2)

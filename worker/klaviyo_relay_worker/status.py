@@ -17,7 +17,8 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import LaneEntrance, script_of
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, family_of

@@ -14,7 +14,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
 
 

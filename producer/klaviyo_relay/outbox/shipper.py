@@ -20,9 +20,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, RelayError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, connect
+from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import LeaseLostError, OutboxStore
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import (
     BACKOFF_FIRST_SECONDS,

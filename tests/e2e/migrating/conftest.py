@@ -15,7 +15,7 @@ import pytest
 
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.keys import split
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Producer, Subscribe, Track
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance, connect, node_of, nodes_of
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect, node_of, nodes_of
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.gauges import Gauges
 
@@ -189,7 +190,7 @@ def test_a_lane_that_the_register_lost_is_written_into_it_again(site, cluster, s
 
 def test_connecting_to_a_cluster_asks_nobody_before_it_is_used():
     script = (
-        "from klaviyo_relay.lane_entrance import connect;"
+        "from klaviyo_relay.redis_clients import connect;"
         "connect('redis+cluster://127.0.0.1:1,127.0.0.1:2')"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=20)

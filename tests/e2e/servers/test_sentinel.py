@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay import Producer, Track, shipper
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.app import create_app
 from klaviyo_relay_worker.settings import WorkerSettings
 

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from klaviyo_relay import Producer
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.app import create_app
 from klaviyo_relay_worker.settings import WorkerSettings
 

@@ -197,8 +197,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that the relay waits for takes a tenth of a second."""
     from klaviyo_relay import lane_entrance
     from klaviyo_relay.outbox import shipper
+    from klaviyo_relay.redis_clients import connect
 
-    connect = lane_entrance.connect
     monkeypatch.setattr(shipper, "BACKOFF_MOST_SECONDS", 0.1)
     monkeypatch.setattr(shipper, "FULL_SECONDS", 0.05)
     monkeypatch.setattr(lane_entrance, "_SURVEY_SECONDS", 0.05)

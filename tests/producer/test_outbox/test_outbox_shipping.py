@@ -16,9 +16,10 @@ from klaviyo_relay import InvalidCommandError, Settings, Track
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.errors import RelayError
-from klaviyo_relay.lane_entrance import LaneEntrance, Survey, connect
+from klaviyo_relay.lane_entrance import LaneEntrance, Survey
 from klaviyo_relay.outbox import LeaseLostError, OutboxShipper, shipper
 from klaviyo_relay.outbox.shipper import Shipment
+from klaviyo_relay.redis_clients import connect
 
 ADA = "ada@lovelace.dev"
 CHUNK = shipper.BATCH_ROWS

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay_worker.cli.plain_text import plain, plain_json
 from klaviyo_relay_worker.explain import BEFORE_MOST, Explainer

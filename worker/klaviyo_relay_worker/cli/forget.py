@@ -8,8 +8,8 @@ import click
 
 from klaviyo_relay.commands import DeleteProfile
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.erasure import Erasure
 from klaviyo_relay_worker.plan.privacy import identity_of

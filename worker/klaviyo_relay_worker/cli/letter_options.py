@@ -11,7 +11,7 @@ import click
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.journal import JournalRoom

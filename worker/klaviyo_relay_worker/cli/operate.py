@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
 from klaviyo_relay_worker.app import check_broker_answers

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.pauses import Pauses
 

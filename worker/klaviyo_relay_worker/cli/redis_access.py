@@ -8,7 +8,7 @@ import tenacity
 from redis import Redis
 from redis.exceptions import RedisError
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import masked
 
 logger = logging.getLogger("klaviyo_relay_worker.redis_access")

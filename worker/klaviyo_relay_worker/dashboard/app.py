@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import masked
 from klaviyo_relay_worker.dashboard.actions import Actions
 from klaviyo_relay_worker.dashboard.binding import Binding

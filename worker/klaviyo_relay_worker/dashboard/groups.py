@@ -17,7 +17,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.outcome import Failure
 
 # Of so many dead letters of a lane the page tells the causes.

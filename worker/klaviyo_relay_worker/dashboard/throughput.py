@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay.keys import Keys, split
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 
 MINUTES = 60
 EVERY_SECONDS = 5.0

@@ -9,7 +9,7 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import script_of
+from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS, RateLimit
 from klaviyo_relay_worker.quota import limits_said
 

@@ -16,8 +16,8 @@ import click
 from redis import Redis
 
 from klaviyo_relay import validation
-from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.producer import Producer
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.demo.purchases import (
     Purchase,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from klaviyo_relay.errors import ConfigurationError
-from klaviyo_relay.lane_entrance import connect
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.events import Events

@@ -11,7 +11,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from klaviyo_relay.contrib.django.configuration import read
-from klaviyo_relay.lane_entrance import LaneEntrance, connect
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
 from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
