@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,11 +16,11 @@ from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetters
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Failure
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
+from settled_lanes import SettledLane
+from waiting import wait_until
 
 pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
 pytest.importorskip("jinja2", reason="the extra [dashboard] is not installed")
@@ -37,16 +36,6 @@ WHY = Failure(
     detail="Invalid email address: ada@lovelace.dev",
     pointer="/data/attributes/profiles/data/17/attributes/email",
 )
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
-    until = time.monotonic() + seconds
-    while not (found := is_so()):
-        if time.monotonic() > until:
-            raise AssertionError(f"not so within {seconds} s")
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -148,13 +137,8 @@ class Stock:
 
     def settle(self, outcome: Any, lane: str = "events") -> list[str]:
         """Give everything in the backlog an outcome; returns the ids."""
-        room = Lane(self.redis, self.keys, "default", lane)
-        lease = Lease(room.keys.lease)
-        self.redis.set(lease.key, lease.token, px=1000)
-        entries, _, _ = room.read("0-0", 10_000)
-        room.settle(lease, entries, {entry.key: outcome for entry in entries}, time.time())
-        self.redis.delete(lease.key)
-        return [entry.envelope.id for entry in entries]
+        with SettledLane(self.redis, self.keys, lane) as held:
+            return held.settle(outcome)
 
     def die(self, number: int = 1, failure: Failure = WHY, **more: Any) -> list[str]:
         """Dead letters of one cause; returns their ids."""

@@ -18,9 +18,8 @@ from click.testing import CliRunner
 
 from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay_worker.cli.commands import cli
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure
+from settled_lanes import SettledLane
 
 SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 INVALID = Failure(status=400, code="invalid", title="Invalid", detail="is wrong")
@@ -35,13 +34,8 @@ def bury(site):
         settings = Settings(redis_url=site.settings.redis_url, spool_dir=site.settings.spool_dir)
         commands = [command] * number
         Producer(settings).enqueue_many(commands, bulk=False, account=account, timeout=10)
-        lane = Lane(site.redis, settings.keys, account, command.lane)
-        lease = Lease(lane.keys.lease)
-        site.redis.set(lease.key, lease.token)
-        entries, _, _ = lane.read("0-0", number)
-        lane.settle(lease, entries, {entry.key: Dead(failure) for entry in entries}, at)
-        site.redis.delete(lease.key)
-        return [entry.envelope.id for entry in entries]
+        with SettledLane(site.redis, settings.keys, command.lane, account) as held:
+            return held.settle(Dead(failure), held.read(number), at=at)
 
     return bury
 

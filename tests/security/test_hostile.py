@@ -11,9 +11,8 @@ from click.testing import CliRunner
 
 from klaviyo_relay import Identify, InvalidCommandError, Producer, Track
 from klaviyo_relay_worker.cli.commands import cli
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure
+from settled_lanes import SettledLane
 
 WHO = {"email": "ada@lovelace.dev"}
 # Clears the screen, retitles the terminal, colours, turns the direction of reading, fakes a line.
@@ -153,13 +152,9 @@ def test_a_terminal_is_shown_no_control_characters(site):
         Track(metric=ESCAPES, properties={ESCAPES: HTML}, **WHO),
         Track(metric="M", properties={"note": ESCAPES}, **WHO),
     )
-    lane = Lane(site.redis, site.settings.keys, "default", "events")
-    lease = Lease(lane.keys.lease)
-    site.redis.set(lease.key, lease.token)
-    entries, _, _ = lane.read("0-0", 10)
     why = Failure(status=400, code=ESCAPES, title=HTML, detail=ESCAPES, pointer=ESCAPES)
-    lane.settle(lease, entries, {entry.key: Dead(why) for entry in entries}, 1_700_000_000.0)
-    identity = entries[0].envelope.id
+    events = SettledLane(site.redis, site.settings.keys)
+    identity, *_ = events.settle(Dead(why), at=1_700_000_000.0)
     for arguments in (
         ["dead", "list"], ["dead", "list", "--json"], ["dead", "show", identity],
         ["dead", "export", "-"], ["dead", "export", "-", "--format", "csv"],
