@@ -60,3 +60,15 @@ def test_no_answer_is_an_outage(error):
     snooze = judge.no_answer(error, 0, lambda: 0.5)
     assert (snooze.reason, snooze.is_failure) == (judge.OUTAGE, True)
     assert 0.2 <= snooze.seconds <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("status", "is_certain"),
+    [(302, True), (401, True), (408, True), (410, True), (429, True), (500, False), (504, False)],
+)
+def test_only_an_answer_below_500_says_that_nothing_was_done(status, is_certain):
+    assert judged(status).is_certain is is_certain
+
+
+def test_without_an_answer_nobody_knows_what_was_done():
+    assert not judge.no_answer(AnswerLostError("x"), 0, lambda: 0.5).is_certain

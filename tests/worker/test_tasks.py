@@ -107,6 +107,25 @@ def test_what_is_invalid_is_a_dead_letter_once(call, redis, keys, verb, args, kw
     assert (lane["accepted"], lane["dead"], lane["lost"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("account", "buried"), [("eu", "eu"), ("No!", "default"), (7, "default"), (None, "default")],
+    ids=str,
+)  # fmt: skip
+def test_what_is_invalid_is_buried_under_the_account_that_it_names(
+    call, redis, keys, account, buried
+):
+    call("track", account=account, **WHO)
+    [letter] = dead(redis, keys)
+    assert letter.lane == f"{buried}:events"
+    assert json.loads(letter.message) == {"account": account, **WHO}
+
+
+def test_what_celery_cannot_hand_over_is_buried_under_its_account(app, redis, keys):
+    app.tasks["klaviyo_relay.track"].apply((), {"self": "me", "account": "eu", **WHO})
+    [letter] = dead(redis, keys)
+    assert letter.lane == "eu:events"
+
+
 def test_the_queues_and_the_format_are_those_of_the_contract(app):
     assert {queue.name for queue in app.conf.task_queues} == {"klaviyo", "klaviyo.deliver"}
     assert app.conf.accept_content == ["json"]

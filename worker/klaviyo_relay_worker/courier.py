@@ -89,11 +89,9 @@ class Courier:
         self._quota = accounts.quota
         self._breakers = accounts.breakers
         self._telemetry = telemetry
-        self._account = lane.account
-        self._lane = lane.lane
+        self._lane = lane
         self._family = family_of(lane.lane)
         self._is_bulk_lane = lane.lane.endswith(BULK_SUFFIX)
-        self._notes = lane
         self._lease = lease
         self._clock = clock
         self._failures = failures
@@ -124,80 +122,103 @@ class Courier:
         self, conversation: Conversation, ledger: Ledger, traces: tuple[str, ...]
     ) -> Snooze | None:
         request = next(conversation, None)
-        is_first = True
-        reserved_at = time.monotonic()
+        reserved_at: float | None = time.monotonic()
         while request is not None:
-            if not is_first and (self._is_stopped or self._is_draining()):
-                return Snooze(0.0, DRAINING)
-            # A process that was stopped for a while would send what was counted long ago.
-            is_stale = time.monotonic() - reserved_at > RESERVED_SECONDS
-            wait = None if is_first and not is_stale else self._await_quota(request)
-            wait = wait or self._await_lease()
-            if wait is not None:
-                return wait
-            if request.endpoint == BULK_IMPORT_PROFILES:
-                ledger.imports.append(self._notes.note_import(self._clock.now()))
+            hindrance = self._await_leave(request, reserved_at)
+            if hindrance is not None:
+                return hindrance
+            notes = self._note_import(request)
             answer = self._send(request, traces)
             if isinstance(answer, Snooze):
+                if answer.is_certain:
+                    ledger.imports += notes
                 return answer
             ledger.facts.learn(request, answer)
-            is_first = False
-            try:
-                request = conversation.send(answer)
-            except StopIteration:
-                return None
+            request = _following(conversation, answer)
+            # Not before the conversation has made sense of the answer.
+            ledger.imports += notes
+            reserved_at = None
         return None
 
+    def _await_leave(self, request: Request, reserved_at: float | None) -> Snooze | None:
+        """Why a request may not be sent, or None once it may.
+
+        Args:
+            reserved_at: when the quota of a batch's first request was reserved, in monotonic
+                seconds; None for all later requests.
+        """
+        if reserved_at is None and (self._is_stopped or self._is_draining()):
+            return Snooze(0.0, DRAINING)
+        # A process that was stopped for a while would send what was counted long ago.
+        is_reserved = reserved_at is not None and time.monotonic() - reserved_at <= RESERVED_SECONDS
+        wait = None if is_reserved else self._await_quota(request)
+        return wait or self._await_lease()
+
+    def _note_import(self, request: Request) -> list[str]:
+        if request.endpoint != BULK_IMPORT_PROFILES:
+            return []
+        return [self._lane.note_import(self._clock.now())]
+
     def _send(self, request: Request, traces: tuple[str, ...]) -> Answer | Snooze:
+        """Klaviyo's answer, or why the lane must wait where it says nothing of the commands."""
         began, began_at = time.monotonic(), time.time()
-        status = 0
         answer: Answer | None = None
+        found: Answer | Snooze
         try:
             answer = self._client.send(request)
+            found = interruption(answer, self._failures, random.random) or answer
         except TransportError as error:
-            snooze: Snooze | None = no_answer(error, self._failures, random.random)
-        else:
-            status = answer.status
-            snooze = interruption(answer, self._failures, random.random)
+            found = no_answer(error, self._failures, random.random)
         self._telemetry.tell(
             DeliveryAttempted(
-                account=self._account,
-                lane=self._lane,
+                account=self._lane.account,
+                lane=self._lane.lane,
                 endpoint=request.endpoint,
                 items=request.items,
-                status=status,
+                status=0 if answer is None else answer.status,
                 seconds=time.monotonic() - began,
-                outcome=snooze.reason if snooze else ANSWERED,
+                outcome=found.reason if isinstance(found, Snooze) else ANSWERED,
                 began_at=began_at,
                 host=self._client.host,
                 port=self._client.port,
                 traces=traces,
             )
         )
-        self._tell(request, answer, snooze, began)
-        if answer is None or snooze is not None:
-            return snooze or Snooze(0.0, FAULT)
-        return answer
+        self._teach(request, answer, found if isinstance(found, Snooze) else None, began)
+        return found
 
-    def _tell(
+    def _teach(
         self, request: Request, answer: Answer | None, snooze: Snooze | None, began: float
     ) -> None:
-        """What the answer, or the lack of one, teaches all workers."""
-        if snooze is not None and snooze.reason == OUTAGE:
-            self._breakers.failed(self._account, self._family, began, snooze.seconds)
-        elif snooze is None:
-            self._breakers.succeeded(self._account, self._family, began)
-        if answer is None:
-            return
+        """Tell all workers what the answer, or the lack of one, shows; as far as Redis is there.
+
+        Klaviyo's word on the commands is worth more, and must not be lost for it.
+        """
+        try:
+            self._teach_breakers(snooze, began)
+            if answer is not None:
+                self._teach_quota(request, answer, snooze)
+        except RedisError as error:
+            logger.warning("Redis is away, other workers do not learn of an answer: %s", error)
+
+    def _teach_breakers(self, snooze: Snooze | None, began: float) -> None:
+        account, family = self._lane.account, self._family
+        if snooze is None:
+            self._breakers.succeeded(account, family, began)
+        elif snooze.reason == OUTAGE:
+            self._breakers.failed(account, family, began, snooze.seconds)
+
+    def _teach_quota(self, request: Request, answer: Answer, snooze: Snooze | None) -> None:
+        account = self._lane.account
         if answer.status == 429 and snooze is not None:
-            self._quota.throttled(self._account, request.endpoint, snooze.seconds)
+            self._quota.throttled(account, request.endpoint, snooze.seconds)
         else:
-            self._quota.learn(self._account, request.endpoint, answer.headers)
+            self._quota.learn(account, request.endpoint, answer.headers)
 
     def _await_quota(self, request: Request) -> Snooze | None:
         until = time.monotonic() + QUOTA_PATIENCE_SECONDS
         while wait := self._quota.reserve(
-            self._account, request.endpoint, is_bulk_lane=self._is_bulk_lane
+            self._lane.account, request.endpoint, is_bulk_lane=self._is_bulk_lane
         ):
             if time.monotonic() + wait > until:
                 return Snooze(wait, QUOTA)
@@ -211,6 +232,13 @@ class Courier:
             if time.monotonic() > until:
                 return Snooze(0.0, LEASE, detail="the lease could not be renewed in time")
             time.sleep(0.05)
+        return None
+
+
+def _following(conversation: Conversation, answer: Answer) -> Request | None:
+    try:
+        return conversation.send(answer)
+    except StopIteration:
         return None
 
 

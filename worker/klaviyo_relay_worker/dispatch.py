@@ -50,7 +50,6 @@ class Dispatch:
         # Before the command leaves its lane: whoever waits for the id must find it.
         self._accounts.keep_created(account, ledger.created)
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
-        if returned.snooze is None or returned.snooze.is_certain:
-            self._lane.forget_imports(ledger.imports)
+        self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(account, ledger.lists)
         self._intake.returned(batch, ledger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from klaviyo_relay_worker.errors import AnswerLostError, TransportError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
@@ -30,18 +31,19 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
     status = answer.status
     if answer.is_accepted or status in _ABOUT_COMMANDS:
         return None
+    # A server error says nothing of what was done before it.
+    told: dict[str, Any] = {
+        "detail": str(status), "status": status, "is_certain": 300 <= status < 500
+    }  # fmt: skip
     if status == 429:
         seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
-        return Snooze(seconds, THROTTLED, detail="429", status=429)
+        return Snooze(seconds, THROTTLED, **told)
     if status in (401, 403):
-        return Snooze(PROBE_SECONDS, UNAUTHORIZED, detail=str(status), status=status)
+        return Snooze(PROBE_SECONDS, UNAUTHORIZED, **told)
     if 400 <= status < 500 and status != 408:
         # 405, 410, 415: a retired revision or endpoint. No command is to blame, and none is lost.
-        return Snooze(
-            PROBE_SECONDS, MISCONFIGURED, is_failure=True, detail=str(status), status=status
-        )
-    seconds = backoff(failures + 1, random())
-    return Snooze(seconds, OUTAGE, is_failure=True, detail=str(status), status=status)
+        return Snooze(PROBE_SECONDS, MISCONFIGURED, is_failure=True, **told)
+    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, **told)
 
 
 def no_answer(error: TransportError, failures: int, random: Callable[[], float]) -> Snooze:

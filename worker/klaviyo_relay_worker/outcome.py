@@ -95,6 +95,7 @@ class Snooze(Struct, frozen=True):
         is_failure: counts towards the breaker.
         detail: for the log.
         status: HTTP status of Klaviyo's answer, or 0 if there was none.
+        is_certain: Klaviyo has answered that the request had no effect.
     """
 
     seconds: float
@@ -102,11 +103,7 @@ class Snooze(Struct, frozen=True):
     is_failure: bool = False
     detail: str = ""
     status: int = 0
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the request surely had no effect: Klaviyo said so, or it was never sent."""
-        return 300 <= self.status < 500 or not self.is_failure
+    is_certain: bool = False
 
 
 def failures_of(status: int, document: Any) -> list[Failure]:

@@ -123,10 +123,11 @@ def _enter(
     office: Office, verb: str, identity: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> None:
     """Validate, then the lane; an invalid one becomes a dead letter, for its caller is gone."""
-    account = keywords.pop("account", DEFAULT_ACCOUNT)
+    fields = dict(keywords)
+    account = fields.pop("account", DEFAULT_ACCOUNT)
     try:
         _check_form(arguments, account)
-        messages = _messages(commands_of(verb, keywords), account, identity)
+        messages = _messages(commands_of(verb, fields), account, identity)
     except InvalidCommandError as error:
         _patiently(_bury, office, verb, identity, keywords, str(error))
         return
@@ -154,14 +155,20 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
 
 
 def _bury(office: Office, verb: str, identity: str, keywords: dict[str, Any], why: str) -> None:
+    account = _account_of(keywords)
     lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
-    text = _written_down(keywords)
-    name = f"{DEFAULT_ACCOUNT}:{lane}"
-    letter = dead_letters.invalid(name, identity, verb, text, why)
+    name = f"{account}:{lane}"
+    letter = dead_letters.invalid(name, identity, verb, _written_down(keywords), why)
     office.entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
-    office.telemetry.tell(
-        Settled(account=DEFAULT_ACCOUNT, lane=lane, outcome=DEAD, cause="invalid")
-    )
+    office.telemetry.tell(Settled(account=account, lane=lane, outcome=DEAD, cause="invalid"))
+
+
+def _account_of(keywords: dict[str, Any]) -> str:
+    """Whose dead letter it is: usually the command is bad, and its account is not."""
+    try:
+        return validation.account("account", keywords.get("account", DEFAULT_ACCOUNT))
+    except InvalidCommandError:
+        return DEFAULT_ACCOUNT
 
 
 def _written_down(keywords: dict[str, Any]) -> str:

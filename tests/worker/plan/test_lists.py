@@ -213,3 +213,52 @@ def test_a_list_that_is_gone_costs_few_requests(talk):
     ledger, requests = talk.converse(batch, lambda _: talk.refusal("/data", detail=detail))
     assert len(ledger.outcomes) == 256
     assert len(requests) <= 20
+
+
+class Choosy(Lists):
+    """A Klaviyo that refuses to look for some values."""
+
+    def __init__(self, talk, *bad):
+        super().__init__(talk)
+        self.bad = bad
+
+    def __call__(self, request):
+        if any(value in unquote(request.path) for value in self.bad):
+            return self.talk.refusal("filter", detail="is no address")
+        return super().__call__(request)
+
+
+@pytest.mark.parametrize("places", [(7,), (0, 99)], ids=["one", "both ends"])
+def test_a_value_that_klaviyo_does_not_look_for_harms_no_other_removal(talk, places):
+    entries = talk.entries(
+        *(RemoveFromList(list_id="AAAAAA", email=f"p{n:02}@x.io") for n in range(100))
+    )
+    bad = [entries[place] for place in places]
+    [batch] = planned(talk, entries)
+    ledger, requests = talk.converse(batch, Choosy(talk, *(one.command.email for one in bad)))
+    dead = [key for key, outcome in ledger.outcomes.items() if isinstance(outcome, Dead)]
+    assert dead == [one.key for one in bad]
+    assert ledger.outcomes[dead[0]].failure.detail == "is no address"
+    assert [outcome for outcome in ledger.outcomes.values() if outcome == Delivered()] == [
+        Delivered()
+    ] * (100 - len(bad))
+    assert len(requests) <= 2 + 2 * 7 * len(bad) + 1
+
+
+def test_nobody_is_removed_by_one_identifier_if_another_is_refused(talk):
+    refused = RemoveFromList(list_id="AAAAAA", email="a@x.io", external_id="bad")
+    entries = talk.entries(refused, RemoveFromList(list_id="AAAAAA", email="b@x.io"))
+    [batch] = planned(talk, entries)
+    ledger, requests = talk.converse(batch, Choosy(talk, "bad"))
+    assert [type(outcome) for outcome in ledger.outcomes.values()] == [Dead, Delivered]
+    assert "a@x.io" not in unquote(requests[-2].path), "the last look-up before the removal"
+
+
+def test_a_removal_from_a_list_that_is_gone_asks_once(talk):
+    entries = talk.entries(
+        *(RemoveFromList(list_id="AAAAAA", email=f"p{n}@x.io") for n in range(50))
+    )
+    [batch] = planned(talk, entries)
+    ledger, requests = talk.converse(batch, lambda _: talk.refusal("/data", status=404))
+    assert len(requests) == 1
+    assert {type(outcome) for outcome in ledger.outcomes.values()} == {Dead}

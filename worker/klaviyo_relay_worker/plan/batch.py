@@ -110,7 +110,8 @@ class Ledger(Struct):
         created: id of a create_list command -> id of its list.
         singly: keys of commands that must go out one by one next time.
         has_repeats: Klaviyo refuses requests because it has some of their events already.
-        imports: names of the notes about import jobs that were asked for (see `Lane.note_import`).
+        imports: names of the notes about import jobs (see `Lane.note_import`) of which it is known
+            what became of them.
         strays: unfinished import jobs that may be ours.
         facts: which answers the outcomes rest on.
     """

@@ -5,7 +5,7 @@ A list is addressed by id or by name. Names are looked up at Klaviyo once and re
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +33,7 @@ from klaviyo_relay_worker.plan.batch import (
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
+from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.profiles import BULK_MOST, accept_job, import_request
 
 REMOVE_MOST = 1_000
@@ -188,14 +189,33 @@ def _remove(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> C
         refuse_or_wait(entries, list_id, situation, ledger)
         return
     ids: set[str] = set()
+    failures: dict[tuple[str, str], Failure] = {}
     for name in _IDENTIFIERS:
         values = [v for e in entries if (v := getattr(e.command, name)) is not None]
-        found = yield from _profile_ids(list_id, name, values)
-        if isinstance(found, Failure):
-            ledger.refuse(entries, found)
-            return
-        ids |= found
-    yield from _remove_ids(list_id, sorted(ids), entries, ledger)
+        found = Found()
+        yield from look_up(values, partial(member_ids_request, list_id, name), found)
+        ids.update(str(profile["id"]) for profile in found.profiles)
+        failures.update({(name, value): why for value, why in found.failures.items()})
+    if not failures:
+        yield from _remove_ids(list_id, sorted(ids), entries, ledger)
+    elif others := _without_refused(entries, failures, ledger):
+        # Once more, since nobody knows which ids the others' are: Klaviyo tells no more of them.
+        yield from _remove(others, situation, ledger)
+
+
+def _without_refused(
+    entries: Sequence[Entry], failures: Mapping[tuple[str, str], Failure], ledger: Ledger
+) -> list[Entry]:
+    """Refuse those of which Klaviyo would not look for an identifier; returns the others."""
+    others = []
+    for entry in entries:
+        own = ((name, getattr(entry.command, name)) for name in _IDENTIFIERS)
+        why = next((failures[one] for one in own if one in failures), None)
+        if why is None:
+            others.append(entry)
+        else:
+            ledger.refuse((entry,), why)
+    return others
 
 
 def _remove_ids(
@@ -220,22 +240,13 @@ def remove_request(list_id: str, ids: Sequence[str]) -> Request:
     )
 
 
-def _profile_ids(
-    list_id: str, name: str, values: list[str]
-) -> Generator[Request, Answer, set[str] | Failure]:
-    """Klaviyo's ids of the members with these values of one identifier."""
-    ids: set[str] = set()
+def member_ids_request(list_id: str, name: str, values: Sequence[str]) -> Request:
+    """GET Klaviyo's ids of the members with these values of one identifier."""
     path = f"/api/lists/{list_id}/relationships/profiles"
     endpoint = limits.GET_LIST_PROFILE_IDS
-    if name == "external_id":  # not among the filters of a list's members
+    if name == "external_id":  # not among the filters of a list's members (OpenAPI 2026-07-15)
         path, endpoint = "/api/profiles", limits.GET_PROFILES
-    for at in range(0, len(values), query.FILTER_MOST):
-        wanted = any_filter(name, values[at : at + query.FILTER_MOST])
-        answer = yield _get(endpoint, f"{path}?filter={wanted}&page%5Bsize%5D=100")
-        if not answer.is_accepted:
-            return failures_of(answer.status, answer.document())[0]
-        ids.update(str(found["id"]) for found in answer.document().get("data", ()))
-    return ids
+    return _get(endpoint, f"{path}?filter={any_filter(name, values)}&page%5Bsize%5D=100")
 
 
 def any_filter(name: str, values: Sequence[str]) -> str:
