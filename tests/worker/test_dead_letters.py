@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import msgspec
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
-from klaviyo_relay import Producer, Track
+from klaviyo_relay import Identify, Producer, Settings, Track
+from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker import dead_letters as module
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
+from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure
@@ -139,3 +148,86 @@ def test_a_page_is_discarded_in_one_step(letters, redis, keys):
     assert redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 30
     assert redis.hlen(keys.lane("default", "events").dead) == 0
     assert numbers(redis, keys)["discarded"] == 300
+
+
+def bury(redis, settings, *commands):
+    """Commands of one lane die as a planner makes them die, and are returned."""
+    Producer(settings).enqueue_many(commands, bulk=False, timeout=10)
+    lane = Lane(redis, settings.keys, "default", commands[0].lane)
+    lease = Lease(lane.keys.lease)
+    redis.set(lease.key, lease.token)
+    while (read := lane.read("0-0", 1_000)) and (entries := read[0]):
+        lane.settle(lease, entries, {entry.key: Dead(WHY) for entry in entries}, 1234.5)
+    redis.delete(lease.key)
+    return list(DeadLetters(redis, settings.keys).all([f"default:{commands[0].lane}"]))
+
+
+def scripts_run(redis):
+    return redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+
+def test_letters_of_several_lanes_are_redriven_some_hundred_a_step(letters, redis, relay_settings):
+    tracked = bury(redis, relay_settings, *[COMMAND] * 700)
+    identified = bury(redis, relay_settings, *[Identify(external_id="bob", title="Mr")] * 700)
+    before = scripts_run(redis)
+    assert letters.redrive([one for pair in zip(tracked, identified, strict=True) for one in pair])
+    assert scripts_run(redis) - before == 4
+    for lane, dead in ("events", tracked), ("profiles", identified):
+        entries, _, _ = Lane(redis, relay_settings.keys, "default", lane).read("0-0", 700)
+        assert [one.envelope for one in entries] == [one.envelope for one in dead]
+
+
+def test_one_that_is_gone_from_amid_the_letters_stays_gone(letters, dead, redis, keys):
+    assert letters.discard(dead[1:2]) == 1
+    assert letters.redrive([*dead, dead[0]]) == 2
+    assert numbers(redis, keys) == {"accepted": 3, "backlog": 2, "discarded": 1}
+    assert Status(redis, keys).report()["lost"] == 0
+
+
+def test_large_letters_go_fewer_a_step(letters, redis, relay_settings):
+    large = Track(metric="M", email="ada@lovelace.dev", properties={"x": "x" * 90_000})
+    dead = bury(redis, relay_settings, *[large] * 100)
+    before = scripts_run(redis)
+    assert letters.redrive(dead) == 100
+    assert scripts_run(redis) - before == 3
+
+
+def test_letters_are_read_by_id_in_order_without_those_that_are_gone(letters, dead):
+    one, two, three = (letter.id for letter in dead)
+    assert letters.discard(dead[1:2]) == 1
+    wanted = [three, two, "nobody", one, three]
+    assert letters.lanes_of(["default:profiles", NAME], wanted) == {NAME: [three, one]}
+    [page] = letters.read(NAME, [three, two, one])
+    assert [found.id for found in page] == [three, one]
+
+
+def test_a_redis_that_is_killed_amid_a_redrive_has_each_letter_once(tmp_path):
+    with PrivateRedis(tmp_path / "redis") as server:
+        settings = Settings(redis_url=server.url, spool_dir=tmp_path / "spool")
+        redis = connect(server.url)
+        dead = bury(redis, settings, *[COMMAND] * 20_000)
+
+        class Killing(Redis):
+            """Has its server killed 2 ms after its tenth command, with thirty still to come."""
+
+            commands = 0
+
+            def execute_command(self, *args, **options):
+                self.commands += 1
+                if self.commands == 10:
+                    threading.Timer(0.002, os.kill, [server.pid, signal.SIGKILL]).start()
+                return super().execute_command(*args, **options)
+
+        with pytest.raises(RedisError):
+            DeadLetters(Killing.from_url(server.url), settings.keys).redrive(dead)
+        server.kill()
+        server.start()
+        stream = settings.keys.lane(*split(NAME)).stream
+        back = {fields[b"e"][7:43].decode() for _, fields in redis.xrange(stream)}
+        still = {one.id for one in DeadLetters(redis, settings.keys).all([NAME])}
+        assert back
+        assert still
+        assert sorted([*back, *still]) == sorted(one.id for one in dead)
+        found = numbers(redis, settings.keys)
+        assert found == {"accepted": 20_000, "backlog": len(back), "dead": len(still)}
+        assert DeadLetters(redis, settings.keys).redrive(dead) == len(still)

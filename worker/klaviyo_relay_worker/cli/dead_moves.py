@@ -123,11 +123,10 @@ def _counted(
     until = now if choice.wanted.until is None else min(now, choice.wanted.until)
     wanted = replace(choice.wanted, until=until)
 
-    def pages() -> Iterator[list[DeadLetter]]:
+    def pages() -> Pages:
         if choice.identities:
-            yield from ([one] for one in box.by_ids(choice.identities, wanted))
-        else:
-            yield from box.pages(wanted)
+            return box.pages_of(choice.identities, wanted)
+        return box.pages(wanted)
 
     census = Census(pages())
     if not census.count:

@@ -93,17 +93,22 @@ class LetterBox(Struct, frozen=True):
             if fitting := [one for one in page if wanted.takes(one)]:
                 yield fitting
 
-    def by_ids(self, identities: Sequence[str], wanted: LetterFilter) -> list[DeadLetter]:
-        """The letters of these commands that fit.
+    def pages_of(
+        self, identities: Sequence[str], wanted: LetterFilter
+    ) -> Iterator[list[DeadLetter]]:
+        """The letters of these commands that fit, some at a time.
 
         Raises:
-            click.ClickException: some are no dead letters.
+            click.ClickException: some are no dead letters; before the first page.
         """
-        found = {identity: self.letters.find(self.lanes, identity) for identity in identities}
-        missing = sorted(identity for identity, one in found.items() if one is None)
+        places = self.letters.lanes_of(self.lanes, identities)
+        missing = sorted(set(identities).difference(*places.values()))
         if missing:
             raise click.ClickException(f"not dead letters: {', '.join(missing)}")
-        return [one for one in found.values() if one is not None and wanted.takes(one)]
+        for lane, there in places.items():
+            for page in self.letters.read(lane, there):
+                if fitting := [one for one in page if wanted.takes(one)]:
+                    yield fitting
 
     def now(self) -> float:
         """Seconds since 1970 by the clock that the letters are dated by."""
