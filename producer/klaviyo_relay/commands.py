@@ -128,7 +128,7 @@ class Track(Command, frozen=True, kw_only=True, tag="track"):
     """
 
     lane = "events"
-    identifiers = ("email", "phone_number", "external_id", "profile_id", "anonymous_id")
+    identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number", "external_id", "profile_id", "anonymous_id")
 
     metric: str
     email: str | None = None
@@ -164,7 +164,7 @@ class Identify(Command, frozen=True, kw_only=True, tag="identify"):
     """
 
     lane = "profiles"
-    identifiers = ("email", "phone_number", "external_id", "profile_id")
+    identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number", "external_id", "profile_id")
 
     email: str | None = None
     phone_number: str | None = None
@@ -224,7 +224,7 @@ class RemoveFromList(_OnList, frozen=True, kw_only=True, tag="remove_from_list")
 
 class _ListItself(Command, frozen=True, kw_only=True):
     lane = "lists"
-    identifiers = ()
+    identifiers: ClassVar[tuple[str, ...]] = ()
 
     def _check_together(self) -> None:
         self._check_list()
@@ -262,7 +262,7 @@ class DeleteList(_ListItself, frozen=True, kw_only=True, tag="delete_list"):
 
 class _Consent(Command, frozen=True, kw_only=True):
     lane = "consent"
-    identifiers = ("email", "phone_number")
+    identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number")
 
     list_id: str | None = None
     list_name: str | None = None
@@ -312,7 +312,7 @@ class Unsubscribe(_Consent, frozen=True, kw_only=True, tag="unsubscribe"):
 
 class _ByEmail(Command, frozen=True, kw_only=True):
     lane = "consent"
-    identifiers = ("email",)
+    identifiers: ClassVar[tuple[str, ...]] = ("email",)
 
     email: str
 
@@ -333,7 +333,7 @@ class DeleteProfile(Command, frozen=True, kw_only=True, tag="delete_profile"):
 
     lane = "privacy"
     is_always_synced = True
-    identifiers = ("email", "phone_number", "profile_id")
+    identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number", "profile_id")
 
     email: str | None = None
     phone_number: str | None = None

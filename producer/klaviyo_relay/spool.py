@@ -100,10 +100,10 @@ class SpoolFile:
 
     def __init__(self, path: Path, *, durability: str = "normal") -> None:
         self.path = path
-        self.source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
-        self.last_row = 0
+        self.source: str = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
+        self.last_row: int = 0
         # Reentrant: a signal handler may enqueue in the middle of an append.
-        self.append_lock = threading.RLock()
+        self.append_lock: threading.RLock = threading.RLock()
         self._pinned: sqlite3.Cursor | None = None
         self._is_pinned = False
         self._is_retired = False
@@ -351,7 +351,7 @@ class OwnSpool(SpoolFile):
     def __init__(self, path: Path, lock: SpoolLock, *, durability: str) -> None:
         super().__init__(path, durability=durability)
         self.lock = lock
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.pin()
 
     @classmethod
@@ -398,7 +398,7 @@ class Orphan:
 
     def __init__(self, path: Path, lock: SpoolLock | None) -> None:
         self.lock = lock
-        self.spool = SpoolFile(path)
+        self.spool: SpoolFile = SpoolFile(path)
         try:
             self.spool.last_row = self.spool.newest()[0]
         except sqlite3.Error:

@@ -1,11 +1,17 @@
-"""The public names as a type checker sees them; never run, only `mypy --strict` reads it."""
+"""The producer's public names as type checkers see them; never run, only `make check` reads it.
+
+mypy and pyright must agree: each `assert_type` is what both infer, each ignored line is what both
+refuse. tests/packaging looks that no name of `klaviyo_relay.__all__` is missing here.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Literal, assert_type
 
 import klaviyo_relay as klaviyo
 from klaviyo_relay import (
@@ -28,7 +34,15 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.batch import Enqueued
 from klaviyo_relay.commands import Command
+from klaviyo_relay.errors import (
+    ConfigurationError,
+    RedisUnavailableError,
+    SpoolError,
+    SpoolFullError,
+)
+from klaviyo_relay.frames import commands as commands_of
 from klaviyo_relay.shipper import Flushed
+from klaviyo_relay.testing import Capture, Captured, CaptureMixin, capture
 
 ADA = "ada@lovelace.dev"
 NOW = datetime.now(UTC)
@@ -70,6 +84,7 @@ assert_type(
 assert_type(klaviyo.add_to_list("Y6nRLr", email=ADA), str)
 assert_type(klaviyo.remove_from_list(list_name="News", email=ADA), str)
 assert_type(klaviyo.create_list("News", opt_in_process="single_opt_in"), str)
+assert_type(klaviyo.created_list("018f", account="default", timeout=5), str | None)
 assert_type(klaviyo.rename_list("Y6nRLr", new_name="Old news"), str)
 assert_type(klaviyo.delete_list(list_name="News"), str)
 assert_type(
@@ -119,12 +134,25 @@ assert_type(klaviyo.enqueue_many(commands()), Enqueued)
 assert_type(klaviyo.enqueue_many([Track(metric="M", email=ADA)], source="cdnow").added, int)
 assert_type(klaviyo.enqueue_many((), bulk=False, timeout=5, account="shop_2").given, int)
 
+
+# The two verbs that wait for the disk have a form for coroutines.
+async def in_a_coroutine() -> None:
+    assert_type(await klaviyo.unsubscribe_async("Y6nRLr", email=ADA), str)
+    assert_type(await klaviyo.delete_profile_async(email=ADA), str)
+    assert_type(await producer.unsubscribe_async(email=ADA), str)
+
+
+# A frame of any library becomes commands of the kind that was asked for.
+assert_type(commands_of([{"email": ADA}], Track, metric="M"), Iterator[Track])
+assert_type(klaviyo.enqueue_many(commands_of([], Identify)), Enqueued)
+
 # A producer with settings of its own has the same verbs.
 producer = Producer(Settings(redis_url="redis://127.0.0.1:6379/0", durability="full"))
 assert_type(producer.track("M", email=ADA), str)
 assert_type(producer.settings, Settings)
 assert_type(Settings.from_env({}), Settings)
 assert_type(Producer(None), Producer)
+assert_type(Settings().ship, Literal["background", "sync"])
 Settings(durability="sometimes")  # type: ignore[arg-type]
 
 try:
@@ -132,5 +160,31 @@ try:
 except InvalidCommandError as error:
     assert_type(error.field, str)
     assert_type(error.rule, str)
+except SpoolFullError as error:
+    wider: SpoolError = error
+except RedisUnavailableError as error:
+    assert_type(error.accepted, int)
+except ConfigurationError as error:
+    assert_type(error.faults, tuple[str, ...])
 except RelayError as error:
     assert_type(error, RelayError)
+
+# In an application's tests.
+with capture(keep=False) as relay:
+    assert_type(relay, Capture)
+    assert_type(relay.assert_tracked("M", count=1, email=ADA), Track)
+    assert_type(relay.assert_identified(email=ADA), Identify)
+    assert_type(relay.assert_added_to_list("Y6nRLr"), AddToList)
+    assert_type(relay.assert_removed_from_list("Y6nRLr"), RemoveFromList)
+    assert_type(relay.assert_subscribed(email=ADA), Subscribe)
+    assert_type(relay.assert_unsubscribed(email=ADA), Unsubscribe)
+    assert_type(relay.assert_sent(RenameList, new_name="Old news"), RenameList)
+    assert_type(relay.captured, list[Captured])
+    assert_type(relay.captured[0].command, Command)
+    relay.assert_tracked(metric=5)  # type: ignore[arg-type]
+    relay.assert_sent(str)  # type: ignore[type-var]
+
+
+class CheckoutTest(CaptureMixin):
+    def test_an_order_is_tracked(self) -> None:
+        assert_type(self.relay.assert_tracked("M"), Track)
