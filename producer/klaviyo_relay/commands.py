@@ -128,7 +128,13 @@ class Track(Command, frozen=True, kw_only=True, tag="track"):
     """
 
     lane = "events"
-    identifiers: ClassVar[tuple[str, ...]] = ("email", "phone_number", "external_id", "profile_id", "anonymous_id")
+    identifiers: ClassVar[tuple[str, ...]] = (
+        "email",
+        "phone_number",
+        "external_id",
+        "profile_id",
+        "anonymous_id",
+    )
 
     metric: str
     email: str | None = None
