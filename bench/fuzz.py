@@ -24,10 +24,10 @@ from uuid import UUID
 
 import requests
 
+from klaviyo_relay.calls import commands_of
 from klaviyo_relay.commands import VERBS, Command, Identify, Subscribe, Unsubscribe
 from klaviyo_relay.envelope import Envelope, decode, encode, new_id, receive
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.producer import commands_of
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.plan import consent, events, privacy, profiles
 from klaviyo_relay_worker.plan.batch import Entry, Part, identities

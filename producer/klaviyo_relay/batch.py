@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_ids
+from klaviyo_relay.envelope import new_ids, wrap
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
 from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey
 from klaviyo_relay.redis_clients import connect
@@ -68,14 +68,17 @@ class _Chunk:
         return None
 
     def _add(self, identity: str, at: int, offset: int, command: Command) -> None:
-        envelope = Envelope(
-            id=identity, account=self._account, at=at, command=command, trace=self._trace
-        )
-        lane = f"{self._account}:{lane_of(command, bulk=self._bulk)}"
-        self.lanes.setdefault(lane, []).append((offset, encode(envelope)))
+        lane, message = wrap(command, identity, self._account, at, self._trace, bulk=self._bulk)
+        self.lanes.setdefault(lane, []).append((offset, message))
+
+
+def entrance_of(settings: Settings) -> Entrance:
+    """A new connection to the lanes; it connects when it is first used."""
+    return LaneEntrance(connect(settings.redis_url), settings.keys, settings.lane_max_bytes)
 
 
 def enqueue_many(
+    entrance: Entrance,
     settings: Settings,
     commands: Iterable[Command],
     *,
@@ -83,12 +86,8 @@ def enqueue_many(
     bulk: bool,
     source: str | None,
     timeout: float | None,
-    entrance: Entrance | None = None,
 ) -> Enqueued:
-    """See `Producer.enqueue_many`."""
-    if entrance is None:
-        redis = connect(settings.redis_url)
-        entrance = LaneEntrance(redis, settings.keys, settings.lane_max_bytes)
+    """See `Producer.enqueue_many`; closes the entrance."""
     loading = Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
     remaining = iter(enumerate(commands, 1))
     given = 0

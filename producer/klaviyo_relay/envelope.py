@@ -33,6 +33,7 @@ from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.validation import COMMAND_MAX_BYTES, PROFILE_MAX_BYTES
 
 SCHEMA_VERSION = 1
+DEFAULT_ACCOUNT = "default"
 # The first digit of an id's random part says 10 in its upper bits (RFC 9562, variant).
 _VARIANT = {f"{digit:x}": "89ab"[digit & 3] for digit in range(16)}
 BULK_SUFFIX = ":bulk"
@@ -103,7 +104,9 @@ class Envelope(
     """A command with what delivery needs to know of it.
 
     Attributes:
-        id: the command's id, a UUIDv7; fixed at enqueue, the same in every attempt.
+        id: the command's id, a UUIDv7; fixed at enqueue, the same in every attempt. It must stay
+            the first field: `scripts/ids.lua` and the worker's `explain` read it from the first
+            bytes of a message, without taking the rest apart.
         account: name of the Klaviyo account.
         at: when it was enqueued, milliseconds since 1970.
         command: what is asked.
@@ -155,6 +158,30 @@ def new_ids(count: int) -> list[str]:
         f"{head}{_VARIANT[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + 16]}"
         for at in range(0, 16 * count, 16)
     ]
+
+
+def wrap(
+    command: Command, identity: str, account: str, at: int, trace: str | None, *, bulk: bool = False
+) -> tuple[str, bytes]:
+    """Put a command into its envelope, and name its lane.
+
+    Args:
+        command: what is asked.
+        identity: the command's id.
+        account: name of the Klaviyo account.
+        at: when it was asked, milliseconds since 1970.
+        trace: W3C traceparent of the caller, if it has one.
+        bulk: for the low-priority lane, where there is one.
+
+    Returns:
+        The lane's name, `account:lane`, and the envelope as JSON.
+
+    Raises:
+        InvalidCommandError: the command is larger than Klaviyo takes.
+    """
+    envelope = Envelope(id=identity, account=account, at=at, command=command, trace=trace)
+    lane = lane_of(command, bulk=True) if bulk else command.lane
+    return f"{account}:{lane}", encode(envelope)
 
 
 def encode(envelope: Envelope[Any]) -> bytes:

@@ -57,6 +57,10 @@ class ConfigurationError(RelayError, ValueError):
         return type(self), (self.faults,)
 
 
+class NotInAnOutboxError(RelayError):
+    """An outbox writes in the caller's transaction, and has not all that a producer has."""
+
+
 class SpoolError(RelayError):
     """The spool file could not be opened or written."""
 

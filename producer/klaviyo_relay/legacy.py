@@ -5,7 +5,7 @@
     client = Klaviyo(public_token="PUBLIC", private_token="pk_…")
     client.Public.track("Placed Order", email="ada@lovelace.dev", properties={"$value": 23.99})
 
-Each call becomes commands of today, stored by a `Producer` and checked as ever; the caller's
+Each call becomes commands of today, stored by a producer and checked as ever; the caller's
 objects are never changed. Each call site gets a `DeprecationWarning` that names the new form. What
 Klaviyo has no target for any more is said too: `InvalidCommandError` where the call as a whole
 cannot be meant any more, `LegacyWarning` where one member of it is left out. What reads is in
@@ -37,7 +37,7 @@ from klaviyo_relay.commands import (
     Unsubscribe,
     construct,
 )
-from klaviyo_relay.envelope import Envelope, encode
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT, Envelope, encode
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.legacy_mapping import (
     TRACK_ONCE_KEY,
@@ -50,7 +50,7 @@ from klaviyo_relay.legacy_mapping import (
     names,
     to_commands,
 )
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+from klaviyo_relay.verbs import Verbs
 
 __all__ = ["READS", "Klaviyo", "LegacyWarning", "identify", "to_commands", "track", "track_once"]
 
@@ -336,7 +336,7 @@ class Klaviyo:
         public_token: str | None = None,  # noqa: ARG002 - the old signature
         private_token: str | None = None,  # noqa: ARG002 - the old signature
         *,
-        producer: Producer | None = None,
+        producer: Verbs | None = None,
         account: str = DEFAULT_ACCOUNT,
     ) -> None:
         enqueue = None if producer is None else producer.enqueue

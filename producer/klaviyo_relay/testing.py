@@ -25,7 +25,7 @@ from datetime import datetime
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from klaviyo_relay import producer
+from klaviyo_relay import sinks
 from klaviyo_relay.commands import (
     _CHECK_OF_FIELD,
     KINDS,
@@ -37,19 +37,21 @@ from klaviyo_relay.commands import (
     Track,
     Unsubscribe,
 )
-from klaviyo_relay.envelope import decode
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT, decode
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.lane_entrance import Shipped, Survey
 
 if TYPE_CHECKING:
     from unittest import TestCase, TestResult
+
+    from klaviyo_relay.shipper import Flushed
 else:
     TestCase = object
 
 _Kind = TypeVar("_Kind", bound=Command)
 _SHOWN_MOST = 20
 _guard = threading.Lock()
-_active: list[Capture] = []
+_active: list[_Diversion] = []
 
 
 class Captured(NamedTuple):
@@ -82,7 +84,6 @@ class Capture:
 
     def __init__(self) -> None:
         self._captured: list[Captured] = []
-        self._marks: dict[tuple[str, str], int] = {}
 
     def __repr__(self) -> str:
         return f"<Capture of {len(self._captured)} commands>"
@@ -186,12 +187,8 @@ class Capture:
             raise AssertionError(f"expected nothing to be sent{self._list()}")
 
     def store(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
-        """Take what a producer would write to its spool (see `producer.Diversion`)."""
+        """Take what a producer would write to its spool."""
         self._captured += [_captured(lane, message) for lane, _, message in rows]
-
-    def entrance(self) -> _Entrance:
-        """Take what `enqueue_many` would ship (see `producer.Diversion`)."""
-        return _Entrance(self, self._marks)
 
     def _fitting(self, kind: type[_Kind], expected: dict[str, Any]) -> list[_Kind]:
         return [
@@ -238,6 +235,28 @@ class _Discard(Capture):
         """Drop the rows."""
 
 
+class _Diversion:
+    """Hands to a capture what producers make (see `sinks.Sink`)."""
+
+    def __init__(self, into: Capture) -> None:
+        self._into = into
+        self._marks: dict[tuple[str, str], int] = {}
+
+    def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:  # noqa: ARG002 - a disk's
+        self._into.store(rows)
+
+    def entrance(self) -> _Entrance:
+        return _Entrance(self._into, self._marks)
+
+    def flush(self, timeout: float) -> Flushed:  # noqa: ARG002 - nothing to wait for
+        from klaviyo_relay.shipper import Flushed
+
+        return Flushed(0)
+
+    def created_list(self, account: str, command_id: str, timeout: float) -> str | None:  # noqa: ARG002 - no list is made
+        return None
+
+
 class _Entrance:
     """Stands in for the entrance of the lanes: takes each (source, number) once, is never full."""
 
@@ -272,16 +291,17 @@ def capture(*, keep: bool = True) -> Iterator[Capture]:
         What was captured; it may still be read after the block.
     """
     found = Capture() if keep else _Discard()
+    diversion = _Diversion(found)
     with _guard:
-        _active.append(found)
-        producer.diversion = found
+        _active.append(diversion)
+        sinks.diversion = diversion
     try:
         yield found
     finally:
         with _guard:
             # Not always the last: captures in threads end in any order.
-            _active[:] = [other for other in _active if other is not found]
-            producer.diversion = _active[-1] if _active else None
+            _active[:] = [other for other in _active if other is not diversion]
+            sinks.diversion = _active[-1] if _active else None
 
 
 class CaptureMixin(TestCase):
@@ -351,7 +371,7 @@ def _shown(found: Captured) -> str:
     names = found.command.__struct_fields__
     fields = {name: getattr(found.command, name) for name in names}
     given = {name: value for name, value in fields.items() if value is not None}
-    if found.account != producer.DEFAULT_ACCOUNT:
+    if found.account != DEFAULT_ACCOUNT:
         given["account"] = found.account
     return _call(type(found.command), given)
 

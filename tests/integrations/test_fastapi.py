@@ -35,7 +35,7 @@ def test_shutdown_flushes_and_closes(relay_settings, redis):
     asyncio.run(live(app, lambda: klaviyo_relay.track("M", email=ADA)))
 
     assert redis.xlen("kr:{default:events}:stream") == 1
-    assert klaviyo_relay._default._spool is None
+    assert klaviyo_relay._default._spooling.spool is None
 
 
 def test_shutdown_closes_after_an_error_too(relay_settings, redis):
@@ -53,7 +53,7 @@ def test_shutdown_closes_after_an_error_too(relay_settings, redis):
         asyncio.run(run())
 
     assert redis.xlen("kr:{default:events}:stream") == 1
-    assert own._spool is None
+    assert own._spooling.spool is None
 
 
 def test_faulty_settings_stop_the_start(monkeypatch):

@@ -1,3 +1,5 @@
+from inspect import signature
+
 import pytest
 from flask import Flask
 
@@ -49,10 +51,9 @@ def test_faults_are_raised_at_once_all_of_them_by_their_names_in_the_config():
 
 def test_it_has_all_verbs_and_they_need_no_context():
     relay = Relay()
-    verbs = [name for name in klaviyo_relay.__all__ if name.islower()]
 
-    for name in verbs:
-        assert getattr(relay, name) == getattr(klaviyo_relay, name)
+    for name in [name for name in klaviyo_relay.__all__ if name.islower()]:
+        assert signature(getattr(relay, name)) == signature(getattr(klaviyo_relay, name))
     with capture() as captured:
         relay.track("M", email=ADA)
     captured.assert_tracked("M")
@@ -76,8 +77,13 @@ def test_the_application_that_is_initialised_last_determines_the_settings(
 
 def test_another_producer_is_for_another_redis(tmp_path):
     own = Producer()
-    relay = Relay(app_with(KLAVIYO_RELAY_NAMESPACE="second"), producer=own)
+    config = {"KLAVIYO_RELAY_NAMESPACE": "second", "KLAVIYO_RELAY_SPOOL_DIR": str(tmp_path)}
+    relay = Relay(app_with(**config), producer=own)
+    relay.track("M", email=ADA)
+    own.close(0.0)
 
     assert relay.producer.settings.namespace == "second"
     assert klaviyo_relay._default.settings.namespace == "kr"
-    assert relay.track.__self__ is own
+    assert [path.name for path in tmp_path.glob("*.spool")] == [
+        path.name for path in tmp_path.glob(f"{own.settings.digest}-*.spool")
+    ]

@@ -14,7 +14,7 @@ def full(producer):
     """A producer whose disk takes no more."""
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    writer = producer._spool._writer
+    writer = producer._spooling.spool._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count={pages}").fetchall()
     return producer

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 import klaviyo_relay
-from klaviyo_relay import InvalidCommandError, Producer, legacy
+from klaviyo_relay import InvalidCommandError, legacy
 from klaviyo_relay.legacy import Klaviyo, LegacyWarning
+from klaviyo_relay.verbs import Verbs
 
 ADA, PHONE, LIST = "ada@lovelace.dev", "+15005550006", "Y6nRLr"
 WHO = {"$email": ADA}
@@ -19,15 +20,14 @@ AT, AT_ISO = 1_700_000_000, "2023-11-14T22:13:20Z"
 old_form = pytest.mark.filterwarnings("ignore:.*retired SDK:DeprecationWarning")
 
 
-class Recorder(Producer):
-    """A producer that only remembers."""
+class Recorder(Verbs):
+    """Verbs that only remember."""
 
     def __init__(self):
-        super().__init__()
         self.commands = []
         self.accounts = []
 
-    def _enqueue_all(self, commands, account):
+    def enqueue_together(self, commands, *, account="default"):
         self.commands += commands
         self.accounts.append(account)
         return [f"id-{len(self.commands)}"]

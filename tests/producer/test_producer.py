@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from klaviyo_relay import InvalidCommandError, Producer, Settings, Track
+from klaviyo_relay.calls import commands_of
 from klaviyo_relay.envelope import decode
 from klaviyo_relay.errors import ConfigurationError, SpoolError, SpoolFullError
-from klaviyo_relay.producer import commands_of
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.spool import SpoolFile, SpoolLock, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
@@ -239,7 +239,7 @@ def test_the_withdrawal_of_consent_and_a_deletion_are_synced_and_nothing_else(aw
     producer = Producer(away)
     producer.track("M", email=ADA)
     levels = []
-    writer = producer._spool._writer
+    writer = producer._spooling.spool._writer
     writer.set_trace_callback(
         lambda statement: (
             statement.startswith("INSERT")
@@ -276,7 +276,7 @@ def test_a_redis_that_was_never_there_does_not_matter_to_a_call(away):
 def test_a_full_disk_is_said_at_the_call_and_the_call_works_again_when_there_is_room(away):
     producer = Producer(away)
     ids = [producer.track("M", email=ADA)]
-    writer = producer._spool._writer
+    writer = producer._spooling.spool._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count={pages + 1}").fetchall()
 
@@ -519,7 +519,7 @@ def test_a_child_forked_while_a_thread_opens_the_spool_does_not_hang(away, in_fo
     opening, go_on = threading.Event(), threading.Event()
 
     def slow_opening():
-        with producer._opening:  # where _open() is while it makes the files
+        with producer._spooling._opening:  # where _open() is while it makes the files
             opening.set()
             go_on.wait(30)
 

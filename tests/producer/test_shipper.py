@@ -123,7 +123,7 @@ def test_rows_reach_their_lanes_in_the_order_of_the_calls(producer, lanes):
 def test_a_lone_command_is_shipped_at_once(producer, lanes, wait_until):
     producer.track("M", email=ADA)
     producer.flush(timeout=10)
-    wait_until(lambda: producer._shipper._is_idle)
+    wait_until(lambda: producer._spooling.shipper._is_idle)
     began = time.monotonic()
 
     producer.track("M", email=ADA)
@@ -140,7 +140,7 @@ def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
     for _ in range(700):
         producer.track("M", email=ADA)
     assert producer.flush(timeout=10).left == 0
-    spool = producer._spool
+    spool = producer._spooling.spool
 
     if time.monotonic() - shipped_after < 0.6:
         assert len(spool.read(0, 1_000)) == 700
@@ -157,7 +157,7 @@ def test_a_row_that_waits_longer_than_the_window_is_still_shipped(
     assert producer.flush(10).left == 0
     server.kill()
     second = producer.track("M", email=ADA)
-    wait_until(lambda: producer._shipper._failures > 4)
+    wait_until(lambda: producer._spooling.shipper._failures > 4)
     server.start()
 
     assert producer.flush(10).left == 0
@@ -264,7 +264,7 @@ def test_a_script_that_ran_though_its_answer_was_lost_doubles_nothing(
     assert producer.flush(10).left == 0
     server.pause()
     ids += [producer.track("M", email=ADA) for _ in range(20)]
-    wait_until(lambda: producer._shipper._failures >= 1)  # sent, and no answer in time
+    wait_until(lambda: producer._spooling.shipper._failures >= 1)  # sent, and no answer in time
     server.resume()  # now Redis runs what stands in its socket, and then what is sent again
 
     assert producer.flush(10).left == 0
@@ -526,7 +526,7 @@ def test_a_redis_that_is_away_is_complained_of_once_a_minute_without_its_passwor
     producer = Producer(with_server(server, tmp_path))
     with caplog.at_level(logging.DEBUG):
         producer.track("M", email=ADA, properties={"secret": "geheim7"})
-        wait_until(lambda: producer._shipper._failures > 5)
+        wait_until(lambda: producer._spooling.shipper._failures > 5)
 
     said = [record for record in caplog.records if record.name == "klaviyo_relay.shipper"]
     assert len(said) == 1
@@ -590,7 +590,7 @@ def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
     assert found[: len(ids)] == ids
     assert len(found) - len(ids) <= 1
     assert in_order(entries)
-    own = {producer._spool.path, producer._spool.lock.path}
+    own = {producer._spooling.spool.path, producer._spooling.spool.lock.path}
     wait_until(lambda: not [path for path in settings.spool_directory.iterdir()
                             if path.suffix in (".spool", ".lock") and path not in own])  # fmt: skip
     producer.close(0)
@@ -796,7 +796,7 @@ def test_a_spool_whose_lock_was_given_away_takes_no_more(server, tmp_path, wait_
     producer = Producer(with_server(server, tmp_path))
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    spool = producer._spool  # as a call in another thread has read it a moment before
+    spool = producer._spooling.spool  # as a call in another thread has read it a moment before
     server.pause()
     producer.track("M", email=ADA)
     producer.close(timeout=0.1)

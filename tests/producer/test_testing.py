@@ -21,6 +21,7 @@ from klaviyo_relay import (
     Settings,
     Suppress,
     Track,
+    sinks,
 )
 from klaviyo_relay.errors import RedisUnavailableError
 from klaviyo_relay.spool import OwnSpool
@@ -224,8 +225,6 @@ def test_of_nested_captures_the_innermost_sees_it():
 
 
 def test_captures_may_end_in_any_order_and_an_error_ends_one_too(tmp_path, monkeypatch):
-    from klaviyo_relay import producer
-
     first, second = capture(), capture()
     first.__enter__()
     inner = second.__enter__()
@@ -236,7 +235,7 @@ def test_captures_may_end_in_any_order_and_an_error_ends_one_too(tmp_path, monke
         raise KeyError
 
     assert len(inner.commands) == 1
-    assert producer.diversion is None
+    assert sinks.diversion is None
 
 
 def test_a_capture_that_keeps_nothing_still_holds_back(monkeypatch, tmp_path):

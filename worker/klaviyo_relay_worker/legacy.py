@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import Any
 
 import klaviyo_relay.legacy as writes
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.legacy_mapping import deprecated
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+from klaviyo_relay.producer import Producer
 from klaviyo_relay_worker import legacy_answers as answers
 from klaviyo_relay_worker.errors import NotFoundError
 from klaviyo_relay_worker.klaviyo import Profile, Reader

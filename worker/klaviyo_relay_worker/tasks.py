@@ -17,11 +17,11 @@ from celery.exceptions import Reject
 from redis.exceptions import RedisError
 
 from klaviyo_relay import validation
+from klaviyo_relay.calls import commands_of
 from klaviyo_relay.commands import VERBS, Command
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT, Envelope, encode, lane_of, new_id
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, commands_of
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker import dead_letters

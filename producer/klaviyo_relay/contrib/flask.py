@@ -15,11 +15,15 @@ is left then is on the disk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from klaviyo_relay import _default
+from klaviyo_relay.commands import Command
 from klaviyo_relay.contrib.configuration import read_settings
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.settings import PREFIX
+from klaviyo_relay.verbs import Verbs
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 EXTENSION: Final = "klaviyo_relay"
 
 
-class Relay:
+class Relay(Verbs):
     """The extension; its verbs need no application context.
 
     A process has one producer, which the verbs of `klaviyo_relay` use as well, so those follow the
@@ -42,28 +46,20 @@ class Relay:
 
     def __init__(self, app: Flask | None = None, *, producer: Producer = _default) -> None:
         self.producer = producer
-        self.track = producer.track
-        self.track_once = producer.track_once
-        self.identify = producer.identify
-        self.add_to_list = producer.add_to_list
-        self.remove_from_list = producer.remove_from_list
-        self.create_list = producer.create_list
         self.created_list = producer.created_list
-        self.rename_list = producer.rename_list
-        self.delete_list = producer.delete_list
-        self.subscribe = producer.subscribe
-        self.unsubscribe = producer.unsubscribe
         self.unsubscribe_async = producer.unsubscribe_async
-        self.suppress = producer.suppress
-        self.unsuppress = producer.unsuppress
-        self.delete_profile = producer.delete_profile
         self.delete_profile_async = producer.delete_profile_async
-        self.enqueue = producer.enqueue
         self.enqueue_many = producer.enqueue_many
         self.flush = producer.flush
         self.close = producer.close
         if app is not None:
             self.init_app(app)
+
+    def enqueue_together(
+        self, commands: Sequence[Command], *, account: str = DEFAULT_ACCOUNT
+    ) -> list[str]:
+        """As the producer's; what every verb does in the end."""
+        return self.producer.enqueue_together(commands, account=account)
 
     def init_app(self, app: Flask) -> None:
         """Take the settings from `app.config["KLAVIYO_RELAY_…"]`, the others from the environment.

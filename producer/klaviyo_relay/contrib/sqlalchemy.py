@@ -55,8 +55,8 @@ from klaviyo_relay.outbox.store import (
     State,
     new_source,
 )
-from klaviyo_relay.producer import Producer
 from klaviyo_relay.validation import COMMAND_MAX_BYTES
+from klaviyo_relay.verbs import Verbs
 
 if TYPE_CHECKING:
     Target = Session | scoped_session[Session] | Connection
@@ -150,7 +150,7 @@ def on(target: Target) -> OutboxProducer:
 def _verb(
     verb: Callable[Concatenate[OutboxProducer, Parameters], Result],
 ) -> Callable[Concatenate[Target, Parameters], Result]:
-    """A verb of `Producer` that takes the session or connection first."""
+    """A verb that takes the session or connection first."""
 
     def call(target: Target, /, *arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
         return verb(on(target), *arguments, **named)
@@ -160,7 +160,7 @@ def _verb(
     return call
 
 
-track = _verb(Producer.track)
+track = _verb(Verbs.track)
 
 
 def track_once(target: Target, /, metric: str, **arguments: Any) -> str:
@@ -168,18 +168,18 @@ def track_once(target: Target, /, metric: str, **arguments: Any) -> str:
     return on(target).track_once(metric, **arguments)
 
 
-identify = _verb(Producer.identify)
-add_to_list = _verb(Producer.add_to_list)
-remove_from_list = _verb(Producer.remove_from_list)
-create_list = _verb(Producer.create_list)
-rename_list = _verb(Producer.rename_list)
-delete_list = _verb(Producer.delete_list)
-subscribe = _verb(Producer.subscribe)
-unsubscribe = _verb(Producer.unsubscribe)
-suppress = _verb(Producer.suppress)
-unsuppress = _verb(Producer.unsuppress)
-delete_profile = _verb(Producer.delete_profile)
-enqueue = _verb(Producer.enqueue)
+identify = _verb(Verbs.identify)
+add_to_list = _verb(Verbs.add_to_list)
+remove_from_list = _verb(Verbs.remove_from_list)
+create_list = _verb(Verbs.create_list)
+rename_list = _verb(Verbs.rename_list)
+delete_list = _verb(Verbs.delete_list)
+subscribe = _verb(Verbs.subscribe)
+unsubscribe = _verb(Verbs.unsubscribe)
+suppress = _verb(Verbs.suppress)
+unsuppress = _verb(Verbs.unsuppress)
+delete_profile = _verb(Verbs.delete_profile)
+enqueue = _verb(Verbs.enqueue)
 enqueue_many = _verb(OutboxProducer.enqueue_many)
 
 

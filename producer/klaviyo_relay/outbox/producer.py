@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from klaviyo_relay import validation
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode, lane_of, new_id
-from klaviyo_relay.errors import RelayError
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
+from klaviyo_relay.errors import NotInAnOutboxError
+from klaviyo_relay.trace_context import current_trace
+from klaviyo_relay.verbs import Verbs
 
 if TYPE_CHECKING:
     from klaviyo_relay.batch import Enqueued
@@ -38,19 +39,32 @@ class OutboxRow(NamedTuple):
     message: bytes
 
 
-class OutboxProducer(Producer):
-    """All verbs of a `Producer`; each writes its rows by `write`, in the order of the calls.
+class OutboxProducer(Verbs):
+    """All verbs; each writes its rows by `write`, in the order of the calls.
 
     A verb raises `InvalidCommandError` as ever, or what the database raises. It takes as long as
-    an INSERT. `flush` has nothing to wait for, since shipping begins after the commit.
+    an INSERT.
 
     Args:
         write: stores rows in the caller's transaction, in their order.
     """
 
     def __init__(self, write: Callable[[Sequence[OutboxRow]], None]) -> None:
-        super().__init__()
         self._write = write
+
+    def enqueue_together(
+        self, commands: Sequence[Command], *, account: str = DEFAULT_ACCOUNT
+    ) -> list[str]:
+        """Store a few commands in the transaction; returns their ids.
+
+        Raises:
+            InvalidCommandError: as the verbs; or what the database raises.
+        """
+        if account != DEFAULT_ACCOUNT:
+            validation.account("account", account)
+        rows = _rows(commands, account)
+        self._write(rows)
+        return [row.command_id for row in rows]
 
     def enqueue_many(
         self,
@@ -88,43 +102,36 @@ class OutboxProducer(Producer):
             given += len(chunk)
         return Enqueued(given, given)
 
-    def flush(self, timeout: float = 5.0) -> NoReturn:  # noqa: ARG002 - the producer's signature
+    def flush(self, timeout: float = 5.0) -> NoReturn:  # noqa: ARG002 - as a producer's
         """Refused: what is not committed cannot be shipped, and the relay ships the rest.
 
         Raises:
-            RelayError: always.
+            NotInAnOutboxError: always.
         """
-        raise RelayError("an outbox is shipped by OutboxShipper, after the commit")
+        raise NotInAnOutboxError("an outbox is shipped by OutboxShipper, after the commit")
 
     async def unsubscribe_async(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: another thread's connection would be another transaction.
 
         Raises:
-            RelayError: always.
+            NotInAnOutboxError: always.
         """
-        raise RelayError(_ANOTHER_THREAD)
+        raise NotInAnOutboxError(_ANOTHER_THREAD)
 
     async def delete_profile_async(self, *_: Any, **__: Any) -> NoReturn:
         """Refused, as `unsubscribe_async`.
 
         Raises:
-            RelayError: always.
+            NotInAnOutboxError: always.
         """
-        raise RelayError(_ANOTHER_THREAD)
-
-    def _enqueue_all(self, commands: Sequence[Command], account: str) -> list[str]:
-        if account != DEFAULT_ACCOUNT:
-            validation.account("account", account)
-        rows = _rows(commands, account)
-        self._write(rows)
-        return [row.command_id for row in rows]
+        raise NotInAnOutboxError(_ANOTHER_THREAD)
 
 
 def _rows(commands: Iterable[Command], account: str, *, bulk: bool = False) -> list[OutboxRow]:
-    at = time.time_ns() // 1_000_000
+    at, trace = time.time_ns() // 1_000_000, current_trace()
     rows = []
     for command in commands:
         identity = new_id()
-        message = encode(Envelope(id=identity, account=account, at=at, command=command))
-        rows.append(OutboxRow(f"{account}:{lane_of(command, bulk=bulk)}", at, identity, message))
+        lane, message = wrap(command, identity, account, at, trace, bulk=bulk)
+        rows.append(OutboxRow(lane, at, identity, message))
     return rows

@@ -95,7 +95,7 @@ def test_what_replicas_have_is_deleted_from_the_spool(site, until, monkeypatch):
     for at in range(100):
         producer.track("Placed Order", email=f"p{at}@shop.io")
     assert producer.flush(10).left == 0
-    with closing(sqlite3.connect(producer._spool.path)) as database:
+    with closing(sqlite3.connect(producer._spooling.spool.path)) as database:
         count = "SELECT count(*) FROM rows"
         until(lambda: database.execute(count).fetchone() == (0,), 20)
     producer.close()

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from klaviyo_relay import InvalidCommandError, Settings, Track
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
+from klaviyo_relay.envelope import decode
 from klaviyo_relay.errors import RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance, Survey
 from klaviyo_relay.outbox import LeaseLostError, OutboxShipper, shipper
@@ -34,6 +36,22 @@ def tracked(engine, values):
     """Commit one transaction with a track for each value; returns the ids."""
     with engine.begin() as connection:
         return [outbox.track(connection, "M", email=ADA, value=value) for value in values]
+
+
+def test_a_command_carries_the_trace_of_its_call(sqlite_engine):
+    provider = TracerProvider()
+    with (
+        provider.get_tracer("t").start_as_current_span("checkout") as span,
+        sqlite_engine.begin() as connection,
+    ):
+        outbox.track(connection, "M", email=ADA)
+        outbox.enqueue_many(connection, [Track(metric="M", email=ADA)])
+    with sqlite_engine.connect() as connection:
+        messages = connection.execute(select(outbox._rows.c.message)).scalars().all()
+
+    traces = [decode(message).trace for message in messages]
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert [trace.split("-")[1] for trace in traces] == [trace_id] * 2
 
 
 # --- commit and rollback --------------------------------------------------------------------------

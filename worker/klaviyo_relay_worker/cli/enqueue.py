@@ -8,9 +8,11 @@ import click
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from klaviyo_relay.calls import commands_of
 from klaviyo_relay.commands import KINDS, Command
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer, commands_of
+from klaviyo_relay.producer import Producer
 
 _OBJECTS = ("properties", "location", "append", "unappend", "profile")
 _LISTS = ("unset", "channels")

@@ -7,8 +7,9 @@ import time
 import click
 
 from klaviyo_relay.commands import DeleteProfile
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.producer import DEFAULT_ACCOUNT, Producer
+from klaviyo_relay.producer import Producer
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.erasure import Erasure

@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay import validation
 from klaviyo_relay.commands import Command
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.keys import split
-from klaviyo_relay.producer import DEFAULT_ACCOUNT
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.cli.load_options import mapping_of, mapping_options
 from klaviyo_relay_worker.cli.load_watch import TerminalWatch, told_seconds

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import fields
 
+from klaviyo_relay.calls import commands_of
 from klaviyo_relay.commands import KINDS, Command, Track
 from klaviyo_relay.envelope import Envelope, encode, lane_of
 from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.producer import commands_of
 from klaviyo_relay_worker.load.assembly import Arguments, Assemble
 from klaviyo_relay_worker.load.rejects import Refusal
 from klaviyo_relay_worker.load.rows import Broken, Row

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import connections, transaction
 
-import klaviyo_relay
+from klaviyo_relay import _default
 from klaviyo_relay.producer import Producer
 
 if TYPE_CHECKING:
@@ -32,25 +33,19 @@ class OnCommit(Producer):
     @property
     def settings(self) -> Settings:
         """Those of the process's own producer."""
-        return klaviyo_relay._default.settings  # noqa: SLF001 - the package's own
+        return _default.settings
 
     def flush(self, timeout: float = 5.0) -> Flushed:
         """As `klaviyo_relay.flush`; what waits for a commit is not stored yet."""
-        return klaviyo_relay.flush(timeout)
+        return _default.flush(timeout)
 
     def close(self, timeout: float | None = None) -> Flushed:
         """As `klaviyo_relay.close`."""
-        return klaviyo_relay.close(timeout)
+        return _default.close(timeout)
 
-    def _store(
-        self, rows: list[tuple[str, int, bytes]], *, full: bool, is_second_try: bool = False
-    ) -> None:
-        store = partial(
-            klaviyo_relay._default._store,  # noqa: SLF001 - the package's own
-            rows,
-            full=full,
-            is_second_try=is_second_try,
-        )
+    def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
+        """Store the rows after the commit, or at once where no transaction is open."""
+        store = partial(_default.store, rows, full=full)
         connection = transaction.get_connection(self._using)
         # Asked of the connection, for transaction.on_commit connects where nothing is open yet:
         # then a verb would wait for the database, and fail with it.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, get_args
 
 import click
 
-from klaviyo_relay.producer import DEFAULT_ACCOUNT
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay_worker.cli.get.desk import Desk, Form, Wishes
 from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 

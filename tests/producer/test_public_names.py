@@ -2,8 +2,12 @@ import subprocess
 import sys
 from types import ModuleType
 
+import pytest
+
 import klaviyo_relay
 from klaviyo_relay.commands import VERBS
+from klaviyo_relay.contrib import django, django_outbox, sqlalchemy
+from klaviyo_relay.verbs import Verbs
 
 HEAVY = ("redis", "celery", "kombu", "requests", "urllib3", "klaviyo_relay_worker", "asyncio")
 
@@ -36,6 +40,32 @@ def test_each_verb_of_the_module_is_that_of_one_producer():
     assert all(verb.__name__ == name for name, verb in verbs.items())
     assert len(owners) == 1
     assert isinstance(owners.pop(), klaviyo_relay.Producer)
+
+
+SENDING = {*VERBS, "track_once", "enqueue"}
+
+
+def test_the_verbs_are_those_of_the_commands_and_written_down_once():
+    written = {name for name in vars(Verbs) if not name.startswith("_")}
+
+    assert written == {*SENDING, "enqueue_together"}
+
+
+@pytest.mark.parametrize(
+    "door", [klaviyo_relay, django, django_outbox], ids=lambda door: door.__name__
+)
+def test_every_door_of_functions_has_every_verb_as_it_is_written_down(door):
+    for name in SENDING:
+        assert getattr(door, name).__func__ is getattr(Verbs, name)
+        assert name in door.__all__
+
+
+def test_the_outbox_of_sqlalchemy_has_every_verb_with_the_session_before_it():
+    for name in SENDING:
+        assert getattr(sqlalchemy, name).__doc__.startswith(
+            getattr(Verbs, name).__doc__.splitlines()[0]
+        )
+        assert name in sqlalchemy.__all__
 
 
 def test_importing_the_package_imports_nothing_heavy():
