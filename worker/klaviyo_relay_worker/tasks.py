@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay import validation
 from klaviyo_relay.calls import commands_of
 from klaviyo_relay.commands import VERBS, Command
-from klaviyo_relay.envelope import DEFAULT_ACCOUNT, Envelope, encode, lane_of, new_id
+from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.scripts import script_of
@@ -149,8 +149,7 @@ def _messages(commands: list[Command], account: str, identity: str) -> list[tupl
     trace = current_trace()
     for command in commands:
         own = identity if command is commands[-1] else new_id()
-        envelope = Envelope(id=own, account=account, at=at, command=command, trace=trace)
-        found.append((f"{account}:{lane_of(command)}", encode(envelope)))
+        found.append(wrap(command, own, account, at, trace))
     return found
 
 
