@@ -52,34 +52,32 @@ enqueue_many = _default.enqueue_many
 flush = _default.flush
 close = _default.close
 
-__all__ = [  # noqa: RUF022 - in the order in which one meets them
+__all__ = [  # noqa: RUF022 - sorted within its groups
     # Verbs
-    "track",
-    "track_once",
-    "identify",
     "add_to_list",
-    "remove_from_list",
     "create_list",
     "created_list",
-    "rename_list",
     "delete_list",
-    "subscribe",
-    "unsubscribe",
-    "unsubscribe_async",
-    "suppress",
-    "unsuppress",
     "delete_profile",
     "delete_profile_async",
     "enqueue",
     "enqueue_many",
-    "flush",
-    "close",
-    # Objects
+    "identify",
+    "remove_from_list",
+    "rename_list",
+    "subscribe",
+    "suppress",
+    "track",
+    "track_once",
+    "unsubscribe",
+    "unsubscribe_async",
+    "unsuppress",
+    # The producer behind them
     "Producer",
     "Settings",
-    "RelayError",
-    "InvalidCommandError",
-    # Commands
+    "close",
+    "flush",
+    # Commands, for enqueue and enqueue_many
     "AddToList",
     "CreateList",
     "DeleteList",
@@ -92,4 +90,7 @@ __all__ = [  # noqa: RUF022 - in the order in which one meets them
     "Track",
     "Unsubscribe",
     "Unsuppress",
+    # Errors; the others are in klaviyo_relay.errors
+    "InvalidCommandError",
+    "RelayError",
 ]

@@ -11,8 +11,13 @@ from typing import NamedTuple, Protocol
 
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import new_ids, wrap
-from klaviyo_relay.errors import BackpressureError, InvalidCommandError, RedisUnavailableError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError, Shipped, Survey
+from klaviyo_relay.errors import (
+    BackpressureError,
+    InvalidCommandError,
+    MarkFellBackError,
+    RedisUnavailableError,
+)
+from klaviyo_relay.lane_entrance import LaneEntrance, Shipped, Survey
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.trace_context import current_trace
@@ -179,7 +184,7 @@ class Loading:
 
     def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
         if self._entrance.survey().is_full:
-            raise BackpressureError("Redis is filled up to the watermark")
+            raise BackpressureError
         shipped = self._entrance.ship(lane, self._source, pairs, self.marks.get(lane, 0))
         self.marks[lane] = shipped.mark
         self.added += shipped.added

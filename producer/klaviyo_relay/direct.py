@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from klaviyo_relay.errors import RedisUnavailableError, RelayError
+from klaviyo_relay.errors import BackpressureError, RedisUnavailableError, RelayError
 
 if TYPE_CHECKING:
     from klaviyo_relay.lane_entrance import LaneEntrance
@@ -55,5 +55,5 @@ class DirectShipment:
             redis = connect(self._settings.redis_url, answer_seconds=ANSWER_SECONDS)
             self._entrance = LaneEntrance(redis, self._settings.keys, self._settings.lane_max_bytes)
         if self._entrance.survey().is_full:
-            raise RedisUnavailableError("Redis is filled up to the watermark")
+            raise BackpressureError
         return self._entrance

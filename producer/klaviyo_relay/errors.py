@@ -1,15 +1,27 @@
-"""Everything that klaviyo-relay raises at an application.
+"""Everything that klaviyo-relay raises at an application, by who is at fault.
 
     RelayError
-    ├── InvalidCommandError   (also ValueError)  the caller's command: names the field and the rule
-    ├── ConfigurationError    (also ValueError)  the settings: names every fault at once
-    ├── SpoolError                               the disk under the spool directory
-    │   ├── SpoolFullError                       full or read-only, and Redis did not take it either
-    │   └── SpoolDamagedError                    the file is damaged; a new one takes its place
-    └── RedisUnavailableError                    only where Redis is in the call: enqueue_many
-        └── BackpressureError                    Redis answers, but is filled up to the watermark
+    │   the caller
+    ├── InvalidCommandError     (also ValueError)  names the field and the rule
+    ├── NotInAnOutboxError                         a call that no outbox can answer
+    │   the settings
+    ├── ConfigurationError      (also ValueError)  names every fault at once
+    │   the disk under the spool
+    ├── SpoolError                                 cannot be opened or written
+    │   ├── SpoolFullError                         full or read-only; Redis did not take it either
+    │   └── SpoolDamagedError                      (*) a new file takes its place
+    │   Redis
+    ├── RedisUnavailableError                      only where Redis is in the call: `enqueue_many`,
+    │   │                                          `created_list`
+    │   └── BackpressureError                      it answers, but is filled up to the watermark
+    ├── MarkFellBackError                          (*) it came back older than it was
+    │   nobody
+    └── LeaseLostError                             (*) another relay of the outbox has taken over
 
-The network never makes ``track()`` or any other verb raise: see ``RedisUnavailableError``.
+Those with a (*) pass between our own modules; no application sees them. What reads Klaviyo's
+answers raises the errors of `klaviyo_relay_worker.errors`, which are RelayErrors too.
+
+The network never makes `track` or any other verb raise: see `RedisUnavailableError`.
 """
 
 from __future__ import annotations
@@ -18,7 +30,18 @@ from collections.abc import Sequence
 
 
 class RelayError(Exception):
-    """Anything that klaviyo-relay raises."""
+    """Anything that klaviyo-relay raises.
+
+    Without a message of its own an error says the first sentence of its class.
+    """
+
+    def __str__(self) -> str:
+        """The message, or the class's own first sentence."""
+        first = (type(self).__doc__ or type(self).__name__).partition(".")[0]
+        return super().__str__() or " ".join(first.split())
+
+
+# --- the caller
 
 
 class InvalidCommandError(RelayError, ValueError):
@@ -41,6 +64,13 @@ class InvalidCommandError(RelayError, ValueError):
         return type(self), (self.field, self.rule)
 
 
+class NotInAnOutboxError(RelayError):
+    """An outbox writes in the caller's transaction, so it has not all that a producer has."""
+
+
+# --- the settings
+
+
 class ConfigurationError(RelayError, ValueError):
     """Settings that cannot work; every fault is listed, each with its variable and its fix.
 
@@ -57,8 +87,7 @@ class ConfigurationError(RelayError, ValueError):
         return type(self), (self.faults,)
 
 
-class NotInAnOutboxError(RelayError):
-    """An outbox writes in the caller's transaction, and has not all that a producer has."""
+# --- the disk under the spool
 
 
 class SpoolError(RelayError):
@@ -76,6 +105,9 @@ class SpoolDamagedError(SpoolError):
     """The spool file is damaged. Not seen by applications: a new file takes its place."""
 
 
+# --- Redis
+
+
 class RedisUnavailableError(RelayError):
     """Redis did not answer within the time that the caller gave.
 
@@ -83,10 +115,29 @@ class RedisUnavailableError(RelayError):
         accepted: how many commands of this call are safely in Redis.
     """
 
-    def __init__(self, message: str, accepted: int = 0) -> None:
+    def __init__(self, message: str = "", accepted: int = 0) -> None:
         super().__init__(message)
         self.accepted = accepted
 
 
 class BackpressureError(RedisUnavailableError):
-    """Redis is filled up to the watermark, and stayed so for the time that the caller gave."""
+    """Redis is filled up to the watermark. It stayed so for the time that the caller gave."""
+
+
+class MarkFellBackError(RelayError):
+    """Redis came back older than it was; the sender has to begin again at the mark that it has.
+
+    Attributes:
+        mark: the last number that the lane has of the sender.
+    """
+
+    def __init__(self, mark: int) -> None:
+        super().__init__(f"Redis has only what was sent up to number {mark}")
+        self.mark = mark
+
+
+# --- nobody
+
+
+class LeaseLostError(RelayError):
+    """Another relay has taken over; nothing is wrong with that."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from klaviyo_relay.errors import BackpressureError, RelayError
+from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.redis_clients import node_of, nodes_of
 from klaviyo_relay.replication import Replication
@@ -24,14 +24,6 @@ WATERMARK = 0.8
 UNREPLICATED_SECONDS_MOST = 3_600.0
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
-
-
-class MarkFellBackError(RelayError):
-    """Redis came back older than it was; the sender has to begin again at the mark that it has."""
-
-    def __init__(self, mark: int) -> None:
-        super().__init__(f"Redis has only what was sent up to number {mark}")
-        self.mark = mark
 
 
 class Shipped(NamedTuple):

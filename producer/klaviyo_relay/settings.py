@@ -148,7 +148,7 @@ def namespace(name: str, text: str, faults: list[str]) -> str:
 
 
 def number(name: str, text: str, faults: list[str]) -> float:
-    """A positive number."""
+    """A number of at least 0."""
     try:
         value = float(text)
     except ValueError:
@@ -159,7 +159,7 @@ def number(name: str, text: str, faults: list[str]) -> float:
 
 
 def integer(name: str, text: str, faults: list[str]) -> int:
-    """A positive whole number."""
+    """A whole number of at least 1."""
     if not text.isdecimal() or int(text) == 0:
         faults.append(f"{PREFIX}{name.upper()} must be a whole number of at least 1")
         return 0

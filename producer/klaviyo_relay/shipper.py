@@ -22,8 +22,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from klaviyo_relay.errors import BackpressureError, RelayError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError
+from klaviyo_relay.errors import BackpressureError, MarkFellBackError, RelayError
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
@@ -297,7 +297,7 @@ class Shipper:
                 self._own.restart(entrance)
             self._incarnation = survey.incarnation
         if survey.is_full:
-            raise BackpressureError("Redis is filled up to the watermark")
+            raise BackpressureError
         shipped = self._own.ship_some(entrance)
         with self._progress:
             self._progress.notify_all()

@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import pytest
 
@@ -10,8 +11,9 @@ from klaviyo_relay import errors
     [
         errors.InvalidCommandError("properties.a", "must be a string"),
         errors.ConfigurationError(["one", "two"]),
+        errors.RedisUnavailableError("cannot reach it", 3),
     ],
-    ids=["invalid command", "configuration"],
+    ids=lambda error: type(error).__name__,
 )
 def test_an_error_survives_the_way_out_of_another_process(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
@@ -40,3 +42,19 @@ def test_an_invalid_command_names_field_and_rule():
 
     assert (error.field, error.rule) == ("email", "must be one address")
     assert str(error) == "email: must be one address"
+
+
+def test_an_error_without_a_message_says_the_first_sentence_of_its_class():
+    assert str(errors.BackpressureError()) == "Redis is filled up to the watermark"
+    assert str(errors.SpoolFullError("no room")) == "no room"
+
+
+def test_the_tree_in_the_docstring_draws_every_error_under_its_parent():
+    drawn = re.findall(r"^( {4}(?:[│├└─ ]+─ )?)(\w+Error)\b", errors.__doc__, re.MULTILINE)
+    above: list[tuple[int, str]] = []
+
+    for column, name in [(len(indent), name) for indent, name in drawn]:
+        above = [*[one for one in above if one[0] < column], (column, name)]
+        parents = {kind.__name__ for kind in getattr(errors, name).__bases__}
+        assert not above[:-1] or above[-2][1] in parents
+    assert {name for _, name in drawn} == {one for one in vars(errors) if one.endswith("Error")}

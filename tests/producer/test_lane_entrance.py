@@ -13,9 +13,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay import Track, lane_entrance
 from klaviyo_relay.envelope import Envelope, encode
-from klaviyo_relay.errors import BackpressureError
+from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 

@@ -44,6 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session, scoped_session
 
+from klaviyo_relay.errors import LeaseLostError
 from klaviyo_relay.outbox.producer import OutboxProducer, OutboxRow
 from klaviyo_relay.outbox.store import (
     HOLDER_MAX_CHARACTERS,
@@ -51,7 +52,6 @@ from klaviyo_relay.outbox.store import (
     STATE_ID,
     STATE_TABLE,
     TABLE,
-    LeaseLostError,
     State,
     new_source,
 )
@@ -305,4 +305,4 @@ class SqlAlchemyStore:
 def _beat(connection: Connection, holder: str) -> None:
     change = update(_state).where(_the_state, _state.c.holder == holder)
     if connection.execute(change.values(beat=_state.c.beat + 1)).rowcount != 1:
-        raise LeaseLostError("another relay has taken over")
+        raise LeaseLostError

@@ -11,10 +11,11 @@ package knows no database. See docs/outbox.md.
 
 from __future__ import annotations
 
+from klaviyo_relay.errors import LeaseLostError
 from klaviyo_relay.outbox.lease import Lease
 from klaviyo_relay.outbox.producer import OutboxProducer, OutboxRow
 from klaviyo_relay.outbox.shipper import OutboxShipper
-from klaviyo_relay.outbox.store import LeaseLostError, OutboxStore, State
+from klaviyo_relay.outbox.store import OutboxStore, State
 
 __all__ = [
     "Lease",

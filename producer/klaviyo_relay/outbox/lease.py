@@ -13,7 +13,8 @@ import socket
 import time
 from contextlib import suppress
 
-from klaviyo_relay.outbox.store import HOLDER_MAX_CHARACTERS, LeaseLostError, OutboxStore
+from klaviyo_relay.errors import LeaseLostError
+from klaviyo_relay.outbox.store import HOLDER_MAX_CHARACTERS, OutboxStore
 
 LEASE_SECONDS = 10.0
 _RENEWALS = 3

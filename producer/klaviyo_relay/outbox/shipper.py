@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from klaviyo_relay.errors import BackpressureError, RelayError
-from klaviyo_relay.lane_entrance import LaneEntrance, MarkFellBackError
+from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError, RelayError
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
-from klaviyo_relay.outbox.store import LeaseLostError, OutboxStore
+from klaviyo_relay.outbox.store import OutboxStore
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import (
@@ -257,7 +257,7 @@ class OutboxShipper:
             self._shipment = Shipment(self._store, entrance, self._lease.holder, lanes)
             self._incarnation = survey.incarnation
         if survey.is_full:
-            raise BackpressureError("Redis is filled up to the watermark")
+            raise BackpressureError
         return self._shipment.step()
 
     def _connected(self) -> tuple[LaneEntrance, Redis]:

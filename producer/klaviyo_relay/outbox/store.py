@@ -16,18 +16,12 @@ from __future__ import annotations
 import os
 from typing import NamedTuple, Protocol
 
-from klaviyo_relay.errors import RelayError
-
 TABLE = "klaviyo_relay_outbox"
 STATE_TABLE = "klaviyo_relay_outbox_state"
 # The state table's only row.
 STATE_ID = 1
 LANE_MAX_CHARACTERS = 64
 HOLDER_MAX_CHARACTERS = 80
-
-
-class LeaseLostError(RelayError):
-    """Another relay has taken over; nothing is wrong with that."""
 
 
 class State(NamedTuple):

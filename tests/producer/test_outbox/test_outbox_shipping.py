@@ -17,7 +17,7 @@ from klaviyo_relay import InvalidCommandError, Settings, Track
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.envelope import decode
-from klaviyo_relay.errors import RelayError
+from klaviyo_relay.errors import MarkFellBackError, RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance, Survey
 from klaviyo_relay.outbox import LeaseLostError, OutboxShipper, shipper
 from klaviyo_relay.outbox.shipper import Shipment
@@ -309,7 +309,7 @@ def test_a_row_is_not_deleted_while_the_lane_does_not_have_it(
     redis.flushall()
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", -1.0)
 
-    with pytest.raises(shipper.MarkFellBackError):
+    with pytest.raises(MarkFellBackError):
         shipment.step()
 
     assert rows_in(sqlite_engine) == 3
@@ -392,7 +392,7 @@ def test_a_fall_of_redis_between_two_looks_is_noticed_by_the_lane(sqlite_engine,
     redis.flushall()
     ids += tracked(sqlite_engine, range(2))
 
-    with pytest.raises(shipper.MarkFellBackError):
+    with pytest.raises(MarkFellBackError):
         shipment.step()
 
     assert lanes.length() == 0

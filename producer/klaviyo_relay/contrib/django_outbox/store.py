@@ -6,7 +6,8 @@ from django.db import Error, IntegrityError, connections, router, transaction
 from django.db.models import F, Max
 
 from klaviyo_relay.contrib.django_outbox.models import OutboxRow, OutboxState
-from klaviyo_relay.outbox.store import STATE_ID, LeaseLostError, State, new_source
+from klaviyo_relay.errors import LeaseLostError
+from klaviyo_relay.outbox.store import STATE_ID, State, new_source
 
 
 class DjangoStore:
@@ -94,7 +95,7 @@ class DjangoStore:
 
     def _beat(self, holder: str) -> None:
         if self._the_state.filter(holder=holder).update(beat=F("beat") + 1) != 1:
-            raise LeaseLostError("another relay has taken over")
+            raise LeaseLostError
 
     def _find_state(self) -> State | None:
         row = self._the_state.values_list("source", "holder", "beat", "last_number").first()
