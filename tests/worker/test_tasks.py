@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from celery import Celery
@@ -124,6 +125,13 @@ def test_what_celery_cannot_hand_over_is_buried_under_its_account(app, redis, ke
     app.tasks["klaviyo_relay.track"].apply((), {"self": "me", "account": "eu", **WHO})
     [letter] = dead(redis, keys)
     assert letter.lane == "eu:events"
+
+
+def test_a_dead_letter_is_dated_by_redis(call, redis, keys, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    call("track", **WHO)
+    [letter] = dead(redis, keys)
+    assert letter.dead_at == pytest.approx(redis.time()[0], abs=60)
 
 
 def test_the_queues_and_the_format_are_those_of_the_contract(app):

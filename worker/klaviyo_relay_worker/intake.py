@@ -53,7 +53,7 @@ class Intake:
         room = BYTES_MOST - sum(entry.size for entry in self.waiting)
         while len(self.waiting) < self._most and room > 0:
             entries, broken, cursor = self._lane.read(self._cursor, READ_AT_ONCE)
-            self._lane.bury_unreadable(self._lease, broken)
+            self._lane.bury_unreadable(self._lease, broken, now)
             entries = self._lookahead.without_taken(entries)
             self.waiting += self._admitted(entries, now)
             if cursor == self._cursor:

@@ -311,10 +311,12 @@ class Lane:
         self._run(lease, ["postponed", job_id, look])
         return False
 
-    def bury_unreadable(self, lease: Lease, broken: Iterable[tuple[str, bytes, str]]) -> None:
-        """Dead letters of messages that are no envelopes."""
+    def bury_unreadable(
+        self, lease: Lease, broken: Iterable[tuple[str, bytes, str]], now: float
+    ) -> None:
+        """Dead letters of messages that are no envelopes, dated `now` (seconds since 1970)."""
         broken = list(broken)
-        if arguments := bury_unreadable(self.name, broken):
+        if arguments := bury_unreadable(self.name, broken, now):
             self._run(lease, arguments)
             self._tell(UNREADABLE for _ in broken)
 

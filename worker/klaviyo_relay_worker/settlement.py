@@ -118,17 +118,17 @@ def _counted_keys(entries: Sequence[Entry]) -> list[Any]:
 
 def _bury(lane: str, entry: Entry, failure: Failure, now: float, facts: Facts) -> list[Any]:
     attempts = entry.attempts + 1
-    letter = dead_letters.letter(lane, entry.envelope, failure, attempts, now)
+    letter = dead_letters.letter(lane, entry.envelope, failure, now=now, attempts=attempts)
     why = _note_of_refusal(facts, failure, attempts=attempts)
     return ["dead", entry.key, entry.envelope.id, letter, why]
 
 
-def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]]) -> list[Any]:
+def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]], now: float) -> list[Any]:
     """The same for messages that are no envelopes, as (key, message, why)."""
     arguments: list[Any] = []
     for key, message, why in broken:
         identity = f"unreadable-{key}"
-        letter = dead_letters.unreadable(lane, identity, message, why)
+        letter = dead_letters.unreadable(lane, identity, message, why, now=now)
         arguments += ["dead", key, identity, letter, note(code="unreadable", renamed=identity)]
     return arguments
 
