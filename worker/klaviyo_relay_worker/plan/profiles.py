@@ -64,7 +64,9 @@ def _needs_single(entry: Entry) -> bool:
 
 
 def _single(part: Part) -> Batch:
-    return Batch(limits.IMPORT_PROFILE, part.entries, partial(_deliver_single, part))
+    """Never waits for a batch to grow."""
+    deliver = partial(_deliver_single, part)
+    return Batch(limits.IMPORT_PROFILE, part.entries, deliver, is_full=True)
 
 
 def _take(entries: Sequence[Entry], held: frozenset[str]) -> tuple[list[Part], bool]:
