@@ -63,8 +63,8 @@ def test_klaviyos_words_cannot_hide_where_a_command_begins(stock, heads):
 
 def test_what_was_no_envelope_has_a_head_too(redis, keys, heads):
     key = keys.lane("default", "events").dead
-    redis.hset(key, "a", unreadable(LANE, "a", TRAP.encode(), TRAP))
-    redis.hset(key, "b", invalid(LANE, "b", "track", TRAP, TRAP))
+    redis.hset(key, "a", unreadable(LANE, "a", TRAP.encode(), TRAP, now=1.0))
+    redis.hset(key, "b", invalid(LANE, "b", "track", TRAP, TRAP, now=1.0))
     redis.hset(key, "c", b"[]")
     codes = {head.id: cause_of(head).code for head in heads.scan(LANE, 10)}
     assert codes == {"a": "unreadable", "b": "invalid", "c": "unreadable_letter"}

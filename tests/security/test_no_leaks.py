@@ -221,7 +221,7 @@ def things_that_know_secrets(secrets, server_url):
     envelope = Envelope(id=new_id(), account="default", at=1, command=track)
     received = receive(encode(envelope))
     failure = Failure(status=400, code="invalid")
-    letter = dead_letters.letter("default:events", received, failure)
+    letter = dead_letters.letter("default:events", received, failure, now=1.0)
     settings = Settings(redis_url=server_url)
     worker = WorkerSettings(redis_url=server_url, api_keys={"default": secrets.api_key})
     return [

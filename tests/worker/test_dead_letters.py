@@ -90,7 +90,7 @@ def test_what_was_redriven_or_discarded_is_moved_once(letters, dead, redis, keys
 
 def test_an_unreadable_letter_is_kept_by_a_redrive_and_can_be_discarded(letters, redis, keys):
     LaneEntrance(redis, keys, 10**9).register(NAME)
-    stored = module.unreadable(NAME, "unreadable-1-0", b"\xff{", "why")
+    stored = module.unreadable(NAME, "unreadable-1-0", b"\xff{", "why", now=1.0)
     redis.hset(keys.lane("default", "events").dead, "unreadable-1-0", stored)
     [letter] = letters.all([NAME])
     assert (letter.verb, letter.envelope, letter.failure.detail) == ("?", None, "why")
@@ -101,7 +101,9 @@ def test_an_unreadable_letter_is_kept_by_a_redrive_and_can_be_discarded(letters,
 
 def test_an_invalid_one_of_the_celery_door_is_accepted_as_dead_once(letters, redis, keys):
     entrance = LaneEntrance(redis, keys, 10**9)
-    letter = module.invalid(NAME, "task-1", "track", '{"metric":1}', "metric: must be a string")
+    letter = module.invalid(
+        NAME, "task-1", "track", '{"metric":1}', "metric: must be a string", now=1.0
+    )
     for _ in range(2):
         entrance.bury(NAME, script_of("klaviyo_relay_worker", "bury"), "task-1", letter)
     assert numbers(redis, keys) == {"accepted": 1, "dead": 1}
@@ -124,7 +126,11 @@ def fill(redis, keys, number, size):
     names = keys.lane("default", "events")
     for at in range(number):
         identity = f"letter-{at}"
-        redis.hset(names.dead, identity, module.invalid(NAME, identity, "track", "x" * size, "why"))
+        redis.hset(
+            names.dead,
+            identity,
+            module.invalid(NAME, identity, "track", "x" * size, "why", now=1.0),
+        )
     redis.hset(names.counts, "accepted", number)
 
 

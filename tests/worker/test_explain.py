@@ -135,7 +135,7 @@ def test_what_could_not_be_read_is_found_by_its_first_name(desk):
     _, broken, _ = desk.lane.read("0-0", 10)
     [place] = desk.explain("broken").places
     assert place.verb == "?"
-    desk.lane.bury_unreadable(desk.lease, broken)
+    desk.lane.bury_unreadable(desk.lease, broken, time.time())
     [place] = desk.explain("broken").places
     assert place.id == f"unreadable-{broken[0][0]}"
 

@@ -121,10 +121,10 @@ def test_an_unreadable_message_is_buried_and_harms_no_other(bench, message):
     bench.ship(person("b"))
     entries, broken, _ = bench.lane.read("0-0", 10)
     assert [entry.command.email for entry in entries] == ["a@x.io", "b@x.io"]
-    bench.lane.bury_unreadable(bench.lease, broken)
+    bench.lane.bury_unreadable(bench.lease, broken, 7.0)
     assert bench.numbers() == {"accepted": 3, "dead": 1, "backlog": 2}
     [letter] = bench.letters.all([bench.lane.name])
-    assert (letter.envelope, letter.failure.code) == (None, "unreadable")
+    assert (letter.envelope, letter.failure.code, letter.dead_at) == (None, "unreadable", 7.0)
     assert letter.message == message.decode("utf-8", "backslashreplace")
 
 
@@ -166,7 +166,7 @@ def test_nobody_settles_without_the_lease(bench):
         with pytest.raises(LeaseLostError):
             bench.settle(entries, outcome)
     with pytest.raises(LeaseLostError):
-        bench.lane.bury_unreadable(bench.lease, [(entries[0].key, b"x", "why")])
+        bench.lane.bury_unreadable(bench.lease, [(entries[0].key, b"x", "why")], 7.0)
     bench.redis.delete(bench.lease.key)
     with pytest.raises(LeaseLostError):
         bench.settle(entries, Delivered())

@@ -86,7 +86,7 @@ def test_a_low_priority_lane_is_another_lane(added):
     ],
 )
 def test_arguments_that_made_no_command_are_searched_for_the_person(arguments, is_taken):
-    stored = dead_letters.invalid("default:events", "task", "track", arguments, "why")
+    stored = dead_letters.invalid("default:events", "task", "track", arguments, "why", now=1.0)
     letter = msgspec.json.decode(stored, type=DeadLetter)
     assert LetterFilter(email="ada@lovelace.dev").takes(letter) is is_taken
 

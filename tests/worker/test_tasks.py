@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import time
 
 import pytest
 from celery import Celery
 
+import klaviyo_relay_worker
 from klaviyo_relay.commands import VERBS
-from klaviyo_relay_worker.app import create_app
+from klaviyo_relay_worker.app import create_app, install
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
+from klaviyo_relay_worker.telemetry.event import Telemetry
 
 # Celery 5.7 wants task_routes instead; the tasks still name their queue themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
@@ -126,6 +130,13 @@ def test_what_celery_cannot_hand_over_is_buried_under_its_account(app, redis, ke
     assert letter.lane == "eu:events"
 
 
+def test_a_dead_letter_is_dated_by_redis(call, redis, keys, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    call("track", **WHO)
+    [letter] = dead(redis, keys)
+    assert letter.dead_at == pytest.approx(redis.time()[0], abs=60)
+
+
 def test_the_queues_and_the_format_are_those_of_the_contract(app):
     assert {queue.name for queue in app.conf.task_queues} == {"klaviyo", "klaviyo.deliver"}
     assert app.conf.accept_content == ["json"]
@@ -143,5 +154,20 @@ def test_two_apps_in_one_process_keep_their_tasks_apart(redis_url, redis, keys):
     assert "klaviyo_relay.track" not in Celery("other", set_as_current=False).tasks
 
 
-def test_install_is_a_public_name():
-    from klaviyo_relay_worker import install  # noqa: F401
+def test_the_public_install_takes_what_the_one_of_the_composition_root_takes():
+    public, own = (inspect.signature(one) for one in (klaviyo_relay_worker.install, install))
+    assert klaviyo_relay_worker.__all__ == ["install"]
+    assert public == own
+    assert klaviyo_relay_worker.install.__doc__
+
+
+def test_a_public_install_passes_everything_on(redis_url, redis, keys):
+    heard = []
+    app = Celery("shop", set_as_current=False)
+    settings = WorkerSettings(redis_url=redis_url, api_keys={"default": "pk_test"})
+    klaviyo_relay_worker.install(
+        app, settings, ends_when_stalled=True, telemetry=Telemetry(heard.append)
+    )
+    assert {step.ends_when_stalled for step in app.steps["worker"]} == {True}
+    app.tasks["klaviyo_relay.track"].apply((), WHO)
+    assert len(heard) == 1

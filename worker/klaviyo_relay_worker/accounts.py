@@ -11,7 +11,8 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay_worker.breaker import Breakers
+from klaviyo_relay.scripts import script_of
+from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, Breakers
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.quota import Quota
@@ -24,10 +25,7 @@ UNAUTHENTICATED = 401
 # Klaviyo takes 150 creations a day, so three months are a few thousand short keys at most.
 CREATED_SECONDS = 90 * 86_400
 
-# A full Redis refuses a plain HSET.
-_SET = """#!lua flags=allow-oom
-return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-"""
+# A full Redis refuses a plain SET.
 _KEEP = """#!lua flags=allow-oom
 return redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
@@ -47,7 +45,7 @@ class Accounts:
         self._clients: dict[str, KlaviyoClient] = {}
         self._guard = threading.Lock()
         self._complained_at: dict[str, float] = {}
-        self._set: Any = redis.register_script(_SET)
+        self._set: Any = redis.register_script(script_of("klaviyo_relay_worker", "set"))
         self._keep: Any = redis.register_script(_KEEP)
         self.quota = Quota(redis, keys)
         self.breakers = Breakers(redis, keys)
@@ -81,11 +79,12 @@ class Accounts:
         A missing scope concerns one family of endpoints: the others go on.
         """
         whole = snooze.status == UNAUTHENTICATED
-        self.breakers.pause(account, "" if whole else family, snooze.reason, snooze.seconds)
+        paused = WHOLE_ACCOUNT if whole else family
+        self.breakers.pause(account, paused, snooze.reason, snooze.seconds)
         variable = variable_of(account)
         mend = f"check {variable}" if whole else f"check the scopes of {variable} for {family}"
         self._complain(
-            f"{account}:{'' if whole else family}",
+            f"{account}:{paused}",
             f"account {account}: Klaviyo answers {snooze.detail}; {mend}. Nothing is lost; tried"
             f" again every {snooze.seconds:.0f} s, or at klaviyo-relay resume {account}",
         )

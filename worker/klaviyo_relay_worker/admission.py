@@ -16,6 +16,7 @@ from redis import Redis
 
 from klaviyo_relay.commands import DeleteProfile, Unsubscribe
 from klaviyo_relay.keys import Keys
+from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.consent import ConsentClock, Joins, is_on_list
 from klaviyo_relay_worker.erasure import FORGOTTEN, Erasure
 from klaviyo_relay_worker.klaviyo import limits
@@ -53,7 +54,7 @@ def admission_of(redis: Redis, keys: Keys, account: str, lane: str, lists_of: Li
     Args:
         lists_of: account -> list names that are known, with their ids.
     """
-    kind = _KINDS.get(lane.partition(":")[0], Admission)
+    kind = _KINDS.get(family_of(lane), Admission)
     return kind(redis, keys, account, lists_of)
 
 

@@ -137,19 +137,7 @@ def install(
     ends_when_stalled: bool = False,
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Register the verbs, `deliver`, the doorbell and the watchdog in a Celery app.
-
-    The app's worker must consume the queues "klaviyo" and "klaviyo.deliver".
-
-    Args:
-        ends_when_stalled: the worker ends with exit code 70 when deliveries stand still, for its
-            supervisor to start it anew. Without it that is only logged, at the level CRITICAL: the
-            application's other tasks may be well.
-        telemetry: hears of deliveries. Defaults to logs and traces.
-
-    Raises:
-        ConfigurationError: the environment has settings that cannot work.
-    """
+    """See `klaviyo_relay_worker.install`, which imports Celery only when it is called."""
     office = _Office(settings or WorkerSettings.from_env(), telemetry or Telemetry(log, trace))
     register(app, office)
     own = {"office": office, "app": app, "ends_when_stalled": ends_when_stalled}

@@ -30,7 +30,7 @@ from klaviyo_relay.scripts import script_of
 
 OPENS_AT = 3
 # How long a probe may take: the longest deadline of a request, and time to settle.
-PROBE_SECONDS = 15.0
+PROBE_LASTS_SECONDS = 15.0
 # The family of what concerns a whole account.
 WHOLE_ACCOUNT = ""
 PERSON = "person"
@@ -155,7 +155,7 @@ class Breakers:
         """The right to send one batch through a half-open breaker, unless somebody has it."""
         token = uuid4().hex
         key = self._keys.breaker(account, family)
-        if not self._call(key, "probe", token, int(PROBE_SECONDS * 1000)):
+        if not self._call(key, "probe", token, int(PROBE_LASTS_SECONDS * 1000)):
             return None
         return Probe(account, family, token)
 

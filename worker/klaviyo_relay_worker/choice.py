@@ -28,7 +28,7 @@ class Choice:
         self, lane: Lane, clock: Clock, accounts: Accounts, admission: Admission, intake: Intake
     ) -> None:
         self._account = lane.account
-        self._choose = CHOOSERS[lane.lane.partition(":")[0]]
+        self._choose = CHOOSERS[lane.family]
         self._clock = clock
         self._accounts = accounts
         self._admission = admission

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay_worker.courier import QUOTA
 from klaviyo_relay_worker.flights import Flights
 from klaviyo_relay_worker.lane import Lane
@@ -14,7 +13,7 @@ from klaviyo_relay_worker.quota import Quota
 from klaviyo_relay_worker.turn import Turn
 
 # For less than this the planner waits in its place; for more the lane snoozes.
-QUOTA_PATIENCE_SECONDS = 2.0
+IDLE_PATIENCE_SECONDS = 2.0
 # How soon a full share of the sender threads is looked at again.
 SENDERS_SECONDS = 0.1
 
@@ -24,7 +23,7 @@ class Clearance:
 
     def __init__(self, lane: Lane, turn: Turn, flights: Flights, quota: Quota) -> None:
         self._account = lane.account
-        self._is_bulk_lane = lane.lane.endswith(BULK_SUFFIX)
+        self._is_bulk_lane = lane.is_bulk
         self._turn = turn
         self._flights = flights
         self._quota = quota
@@ -66,7 +65,7 @@ class Clearance:
             self._wait = max(self._wait, SENDERS_SECONDS)
         if self._turn.snooze is not None or self._wait == 0:
             return False
-        if self._wait > QUOTA_PATIENCE_SECONDS:
+        if self._wait > IDLE_PATIENCE_SECONDS:
             self._turn.wait(Snooze(self._wait, QUOTA))
             return False
         time.sleep(self._wait)
@@ -79,5 +78,5 @@ class Clearance:
         if wait:
             self._wait = max(self._wait, wait)
             # No use in planning again before: meanwhile the next batch grows.
-            self._quota_at = time.monotonic() + min(wait, QUOTA_PATIENCE_SECONDS)
+            self._quota_at = time.monotonic() + min(wait, IDLE_PATIENCE_SECONDS)
         return wait == 0

@@ -108,23 +108,16 @@ class Joins:
         now: float,
     ) -> None:
         """Note, before outcomes are written down, what they mean for waiting unsubscribes."""
-        awaited: list[Entry] = []
-        forgotten: list[Entry] = []
-        joined: list[Entry] = []
+        found: dict[str, list[Entry]] = {"await": [], "join": [], "forget": []}
         for entry in entries:
-            outcome = outcomes.get(entry.key)
-            if outcome is None or not is_on_list(entry.command):
-                continue
-            if isinstance(entry.command, Unsubscribe):
-                is_waiting = isinstance(outcome, Parked) and outcome.reason == NOT_ON_LIST
-                (awaited if is_waiting else forgotten).append(entry)
-            elif isinstance(entry.command, (Subscribe, AddToList)):
-                joined += [entry] if isinstance(outcome, (Delivered, Following)) else []
-        self._note("await", awaited, lists, now)
+            operation = _operation(entry.command, outcomes.get(entry.key))
+            if operation:
+                found[operation].append(entry)
+        self._note("await", found["await"], lists, now)
         # Usually nobody waits, and then it costs one question.
-        if (joined or forgotten) and self._redis.exists(self._key):
-            self._note("join", joined, lists, now)
-            self._note("forget", [one for one in forgotten if one.parked_at], lists, now)
+        if (found["join"] or found["forget"]) and self._redis.exists(self._key):
+            self._note("join", found["join"], lists, now)
+            self._note("forget", [one for one in found["forget"] if one.parked_at], lists, now)
 
     def last(self, entry: Entry, lists: Lists) -> float:
         """When an unsubscribe's profile last joined its list by us, in seconds since 1970, or 0."""
@@ -140,3 +133,14 @@ class Joins:
     def _fields(self, entry: Entry, lists: Lists) -> list[bytes]:
         places = places_of(entry.command, lists)
         return [self._pseudonyms.of(who, at) for who in identities(entry.command) for at in places]
+
+
+def _operation(command: Command, outcome: Outcome | None) -> str:
+    """What an outcome means for unsubscribes that wait, as `joins.lua` names it; "" if nothing."""
+    if outcome is None or not is_on_list(command):
+        return ""
+    if isinstance(command, Unsubscribe):
+        is_waiting = isinstance(outcome, Parked) and outcome.reason == NOT_ON_LIST
+        return "await" if is_waiting else "forget"
+    is_joining = isinstance(command, (Subscribe, AddToList))
+    return "join" if is_joining and isinstance(outcome, (Delivered, Following)) else ""

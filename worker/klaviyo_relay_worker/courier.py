@@ -16,9 +16,7 @@ from itertools import islice
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay_worker.accounts import Accounts
-from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import OUTAGE, interruption, no_answer
@@ -40,7 +38,7 @@ from klaviyo_relay_worker.telemetry.event import (
 logger = logging.getLogger("klaviyo_relay_worker.courier")
 
 # A request in the middle of a conversation waits this long for quota, then the lane does.
-QUOTA_PATIENCE_SECONDS = 3.0
+MIDWAY_PATIENCE_SECONDS = 3.0
 # A reservation that is older than this when its request is about to be sent counts no more.
 RESERVED_SECONDS = 0.5
 LEASE = "lease"
@@ -83,15 +81,13 @@ class Courier:
         *,
         clock: Clock,
         failures: int,
-        is_draining: Callable[[], bool] = lambda: False,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._client = client
         self._quota = accounts.quota
         self._breakers = accounts.breakers
         self._telemetry = telemetry
         self._lane = lane
-        self._family = family_of(lane.lane)
-        self._is_bulk_lane = lane.lane.endswith(BULK_SUFFIX)
         self._lease = lease
         self._clock = clock
         self._failures = failures
@@ -202,7 +198,7 @@ class Courier:
             logger.warning("Redis is away, other workers do not learn of an answer: %s", error)
 
     def _teach_breakers(self, snooze: Snooze | None, began: float) -> None:
-        account, family = self._lane.account, self._family
+        account, family = self._lane.account, self._lane.family
         if snooze is None:
             self._breakers.succeeded(account, family, began)
         elif snooze.reason == OUTAGE:
@@ -216,9 +212,9 @@ class Courier:
             self._quota.learn(account, request.endpoint, answer.headers)
 
     def _await_quota(self, request: Request) -> Snooze | None:
-        until = time.monotonic() + QUOTA_PATIENCE_SECONDS
+        until = time.monotonic() + MIDWAY_PATIENCE_SECONDS
         while wait := self._quota.reserve(
-            self._lane.account, request.endpoint, is_bulk_lane=self._is_bulk_lane
+            self._lane.account, request.endpoint, is_bulk_lane=self._lane.is_bulk
         ):
             if time.monotonic() + wait > until:
                 return Snooze(wait, QUOTA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
@@ -54,35 +53,39 @@ _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 def letter(
-    lane: str, envelope: Received, failure: Failure, attempts: int = 1, now: float | None = None
+    lane: str, envelope: Received, failure: Failure, *, now: float, attempts: int = 1
 ) -> bytes:
-    """A dead letter as it is stored."""
+    """A dead letter as it is stored.
+
+    Args:
+        now: seconds since 1970, by Redis's clock: a later deletion is compared with it.
+    """
     return _encode(
         DeadLetter(
             id=envelope.id,
             lane=lane,
             verb=verb_of(envelope),
             failure=failure,
-            dead_at=time.time() if now is None else now,
+            dead_at=now,
             attempts=attempts,
             envelope=envelope,
         )
     )
 
 
-def unreadable(lane: str, identity: str, message: bytes, detail: str) -> bytes:
-    """A dead letter for a message that is no envelope."""
+def unreadable(lane: str, identity: str, message: bytes, detail: str, *, now: float) -> bytes:
+    """A dead letter for a message that is no envelope; `now` as in `letter`."""
     failure = Failure(code="unreadable", title="Not an envelope", detail=detail)
     text = message.decode("utf-8", "backslashreplace")
     return _encode(
-        DeadLetter(
-            id=identity, lane=lane, verb="?", failure=failure, dead_at=time.time(), message=text
-        )
+        DeadLetter(id=identity, lane=lane, verb="?", failure=failure, dead_at=now, message=text)
     )
 
 
-def invalid(lane: str, identity: str, verb: str, arguments: str, detail: str) -> bytes:
-    """A dead letter for arguments of the Celery door that make no command."""
+def invalid(
+    lane: str, identity: str, verb: str, arguments: str, detail: str, *, now: float
+) -> bytes:
+    """A dead letter for arguments of the Celery door that make no command; `now` as in `letter`."""
     failure = Failure(code="invalid", title="Refused by klaviyo-relay", detail=detail)
     return _encode(
         DeadLetter(
@@ -90,7 +93,7 @@ def invalid(lane: str, identity: str, verb: str, arguments: str, detail: str) ->
             lane=lane,
             verb=verb,
             failure=failure,
-            dead_at=time.time(),
+            dead_at=now,
             message=arguments,
         )
     )

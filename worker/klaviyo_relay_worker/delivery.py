@@ -104,7 +104,7 @@ class Delivery:
         return self._turn.snooze is None and (is_cut_short or self._intake.has_news())
 
     def _admit(self) -> None:
-        self._turn.ask_admission()
+        self._turn.ask_leave()
         self._clearance.begin()
         self._intake.fill(self._clock.now())
 

@@ -20,14 +20,12 @@ from klaviyo_relay_worker.dead_letters import DeadLetter
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan.batch import identities
-from klaviyo_relay_worker.settlement import JobRecord, ParkedRecord
+from klaviyo_relay_worker.settlement import decode_job, decode_parked
 from klaviyo_relay_worker.tombstones import Tombstone
 
 FORGOTTEN = "forgotten"
 _PRIVACY = "privacy"
 _AT_ONCE = 500
-_decode_parked = msgspec.json.Decoder(ParkedRecord).decode
-_decode_job = msgspec.json.Decoder(JobRecord).decode
 _decode_letter = msgspec.json.Decoder(DeadLetter).decode
 
 
@@ -81,7 +79,7 @@ class Erasure:
             who in identities(row.envelope.command)
             for job in jobs
             if _may_be_about(job, who)
-            for row in _decode_job(job).rows
+            for row in decode_job(job).rows
         )
 
     def _purge_lane(self, lane: str, persons: Mapping[str, Tombstone]) -> int:
@@ -120,7 +118,7 @@ class Erasure:
                 break
             after = cursor
         for name, stored in self._redis.hscan_iter(keys.parked, count=_AT_ONCE):
-            if _is_forgotten(_decode_parked(stored).envelope, persons):
+            if _is_forgotten(decode_parked(stored).envelope, persons):
                 yield "p", name.decode()
         for name, stored in self._redis.hscan_iter(keys.dead, count=_AT_ONCE):
             if _is_letter_forgotten(_decode_letter(stored), persons):

@@ -50,10 +50,11 @@ from klaviyo_relay_worker.explanation import (
 )
 from klaviyo_relay_worker.fingerprints import digest_of, split_digests
 from klaviyo_relay_worker.plan.consent import NOT_ON_LIST
+from klaviyo_relay_worker.plan.places import job_key
 from klaviyo_relay_worker.plan.privacy import CAME_BACK
 from klaviyo_relay_worker.plan.subscriptions import NEWER_AT_KLAVIYO
 from klaviyo_relay_worker.plan.withdrawals import SUPERSEDED
-from klaviyo_relay_worker.settlement import JobRecord, ParkedRecord
+from klaviyo_relay_worker.settlement import JobRecord, decode_job, decode_parked
 from klaviyo_relay_worker.status import Status
 
 # Written by settle.lua.
@@ -78,8 +79,6 @@ _PAGE, _PAGE_BYTES = 1_000, 8_000_000
 BEFORE_MOST = 10_000
 _STATE = ("paused_because", "waits_for", "breaker", "in_delivery")
 
-_decode_parked = msgspec.json.Decoder(ParkedRecord).decode
-_decode_job = msgspec.json.Decoder(JobRecord).decode
 _decode_letter = msgspec.json.Decoder(DeadLetter).decode
 _decode_note = msgspec.json.Decoder(Note).decode
 _encode = msgspec.json.Encoder().encode
@@ -202,7 +201,7 @@ class Explainer:
     def _parked(self, keys: LaneKeys, identity: str) -> Iterator[Place]:
         stored: Any = self._redis.hget(keys.parked, identity)
         if stored is not None:
-            record = _decode_parked(stored)
+            record = decode_parked(stored)
             yield Waiting(
                 lane=keys.name,
                 verb=verb_of(record.envelope),
@@ -220,7 +219,7 @@ class Explainer:
             if digest in split_digests(digests.decode()):
                 stored = self._redis.hget(keys.following, job)
             if stored is not None:
-                yield from self._rows(keys, job.decode(), _decode_job(stored), identity)
+                yield from self._rows(keys, job.decode(), decode_job(stored), identity)
 
     def _rows(self, keys: LaneKeys, job: str, record: JobRecord, identity: str) -> Iterator[Place]:
         for row in record.rows:
@@ -232,7 +231,7 @@ class Explainer:
                     payload=self._payload(_encode(row.envelope)),
                     job=job,
                     row=row.row,
-                    until=self._due(keys, f"job:{job}"),
+                    until=self._due(keys, job_key(job)),
                 )
 
     def _dead(self, keys: LaneKeys, identity: str) -> Iterator[Place]:

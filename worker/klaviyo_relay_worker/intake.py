@@ -13,6 +13,7 @@ from klaviyo_relay_worker.lookahead import Lookahead
 from klaviyo_relay_worker.outcome import Following, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
 from klaviyo_relay_worker.plan.lists import until_about_lists
+from klaviyo_relay_worker.plan.places import is_parked, job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import JobRecord
 
 # Two full requests of events, one of profiles: what the next batches are chosen from.
@@ -34,26 +35,28 @@ class Intake:
     def __init__(self, lane: Lane, lease: Lease, admission: Admission) -> None:
         self._lane = lane
         self._lease = lease
-        # Events keep no order among each other.
-        self._keeps_order = not lane.lane.startswith("events")
+        self._keeps_order = lane.keeps_order
         self._admission = admission
         self._lookahead = Lookahead(lane)
-        self._most = ENTRIES_MOST.get(lane.lane.partition(":")[0], ENTRIES_MOST_ELSE)
+        self._most = ENTRIES_MOST.get(lane.family, ENTRIES_MOST_ELSE)
         self._cursor = "0-0"
         self._in_flight: set[str] = set()
-        self._fences = lane.fences()
-        self._parked_unsubscribes = lane.parked_unsubscribes()
+        self._is_begun = False
+        self._fences: dict[str, frozenset[str]] = {}
+        self._parked_unsubscribes: set[str] = set()
         self.waiting: list[Entry] = []
         self.jobs: list[tuple[str, JobRecord]] = []
         self.singly: set[str] = set()
 
     def fill(self, now: float) -> None:
         """Read on, as far as there is more and room for it."""
+        if not self._is_begun:
+            self._begin()
         self._take_due(now)
         room = BYTES_MOST - sum(entry.size for entry in self.waiting)
         while len(self.waiting) < self._most and room > 0:
             entries, broken, cursor = self._lane.read(self._cursor, READ_AT_ONCE)
-            self._lane.bury_unreadable(self._lease, broken)
+            self._lane.bury_unreadable(self._lease, broken, now)
             entries = self._lookahead.without_taken(entries)
             self.waiting += self._admitted(entries, now)
             if cursor == self._cursor:
@@ -63,6 +66,12 @@ class Intake:
         ahead = self._admitted(self._lookahead.read(self._cursor), now)
         if ahead or self._lookahead.taken:
             self.waiting = sorted([*self.waiting, *ahead], key=_place)
+
+    def _begin(self) -> None:
+        """Whom the others must wait for since turns before this one."""
+        self._fences = self._lane.fences()
+        self._parked_unsubscribes = self._lane.parked_unsubscribes()
+        self._is_begun = True
 
     def refuse(self, batch: Batch, now: float) -> bool:
         """Settle what may not be sent any more; True if there was any, and the plan is void."""
@@ -85,7 +94,7 @@ class Intake:
         self._lookahead.taken.difference_update(outcomes)
         for entry in entries:
             if isinstance(outcomes.get(entry.key), Parked):
-                self._fence(f"p:{entry.envelope.id}", entry)
+                self._fence(parked_key(entry.envelope.id), entry)
 
     def has_news(self) -> bool:
         """Whether the stream goes on behind what was read."""
@@ -102,11 +111,11 @@ class Intake:
         for entry in fresh:
             self._fences.pop(entry.key, None)
         self.waiting[:0] = self._admitted(fresh, now)
-        self.jobs = [(job, record) for job, record in jobs if f"job:{job}" not in self._in_flight]
+        self.jobs = [(job, record) for job, record in jobs if job_key(job) not in self._in_flight]
 
     def followed(self) -> list[str]:
         """The import jobs that are followed."""
-        return [key[4:] for key in self._fences if key.startswith("job:")]
+        return [job for key in self._fences if (job := job_of(key)) is not None]
 
     def held(self) -> frozenset[str]:
         """Identities that must wait."""
@@ -141,7 +150,7 @@ class Intake:
     def candidates(self) -> list[Entry]:
         """What may be sent now, one of each profile: in any order, whatever comes of the others."""
         entries: Sequence[Entry] = self.together()
-        if self._lane.lane.startswith("lists"):
+        if self._lane.family == "lists":
             entries = until_about_lists(entries) or entries[:1]
         chosen, _ = take_in_order(entries, self.held(), lambda _: True, ENTRIES_MOST_ELSE)
         return chosen
@@ -157,16 +166,16 @@ class Intake:
 
     def look_sent(self, job_id: str) -> None:
         """A look at a job is in flight."""
-        self._in_flight.add(f"job:{job_id}")
+        self._in_flight.add(job_key(job_id))
 
     def look_returned(self, job_id: str, batch: Batch, ledger: Ledger, *, has_ended: bool) -> None:
         """It is back; where the job has ended, its profiles are free, but for what was parked."""
-        self._in_flight.discard(f"job:{job_id}")
+        self._in_flight.discard(job_key(job_id))
         if has_ended:
-            self._fences.pop(f"job:{job_id}", None)
+            self._fences.pop(job_key(job_id), None)
             for entry in batch.entries:
                 if isinstance(ledger.outcomes.get(entry.key), Parked):
-                    self._fence(f"p:{entry.envelope.id}", entry)
+                    self._fence(parked_key(entry.envelope.id), entry)
 
     def returned(self, batch: Batch, ledger: Ledger) -> None:
         """A batch is back and settled; commands without an outcome wait again, in their place."""
@@ -182,10 +191,10 @@ class Intake:
                 again.append(entry)
             elif isinstance(outcome, Parked):
                 if isinstance(entry.command, Unsubscribe):
-                    self._parked_unsubscribes.add(f"p:{entry.envelope.id}")
-                self._fence(f"p:{entry.envelope.id}", entry)
+                    self._parked_unsubscribes.add(parked_key(entry.envelope.id))
+                self._fence(parked_key(entry.envelope.id), entry)
             elif isinstance(outcome, Following):
-                self._fence(f"job:{outcome.job_id}", entry)
+                self._fence(job_key(outcome.job_id), entry)
         self._put_back(again)
 
     def _fence(self, key: str, entry: Entry) -> None:
@@ -198,7 +207,7 @@ class Intake:
 
 
 def _is_parked(entry: Entry) -> bool:
-    return entry.key.startswith("p:")
+    return is_parked(entry.key)
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:

@@ -11,18 +11,21 @@ from msgspec import Struct, field
 from redis import Redis
 
 from klaviyo_relay.commands import Unsubscribe
-from klaviyo_relay.envelope import receive
+from klaviyo_relay.envelope import BULK_SUFFIX, receive
 from klaviyo_relay.keys import Keys, LaneKeys
 from klaviyo_relay.scripts import script_of
+from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure, Following, Outcome
 from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
+from klaviyo_relay_worker.plan.places import job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import (
     JobRecord,
-    ParkedRecord,
     bury_unreadable,
+    decode_job,
+    decode_parked,
     next_look,
     operations,
 )
@@ -58,19 +61,10 @@ class LaneState(Struct, frozen=True):
 NO_FACTS = Facts()
 UNREADABLE = Dead(Failure(code="unreadable"))
 _IMPORT_NOTE = "import:"
-# A full Redis refuses a plain HSET.
-_NOTE = """#!lua flags=allow-oom
-return redis.call('HSET', KEYS[1], 'until', ARGV[1], 'reason', ARGV[2], 'failures', ARGV[3])
-"""
-_SET = """#!lua flags=allow-oom
-return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-"""
 _SUSPECT = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
 return redis.call('HSET', KEYS[1], 'server_errors', ARGV[1], 'failing', ARGV[2])
 """
-_decode_parked = msgspec.json.Decoder(ParkedRecord).decode
-_decode_job = msgspec.json.Decoder(JobRecord).decode
 
 
 class Lane:
@@ -99,8 +93,7 @@ class Lane:
         self.account = account
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
-        self._note: Any = redis.register_script(_NOTE)
-        self._set: Any = redis.register_script(_SET)
+        self._set: Any = redis.register_script(script_of("klaviyo_relay_worker", "set"))
         self._suspect: Any = redis.register_script(_SUSPECT)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
@@ -108,6 +101,21 @@ class Lane:
     def name(self) -> str:
         """`account:lane`."""
         return self.keys.name
+
+    @property
+    def family(self) -> str:
+        """The family of endpoints that it uses, as its `:bulk` twin does."""
+        return family_of(self.lane)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it is a low-priority twin."""
+        return self.lane.endswith(BULK_SUFFIX)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether a person's commands wait for each other; Klaviyo dates events by themselves."""
+        return self.family != "events"
 
     def read(self, after: str, count: int) -> tuple[list[Entry], list[tuple[str, bytes, str]], str]:
         """The next entries of the stream.
@@ -140,42 +148,32 @@ class Lane:
         names: Any = self._redis.zrangebyscore(self.keys.due, 0, int(now * 1000), 0, 1000)
         parked, jobs = [], []
         for name in (raw.decode() for raw in names):
-            if name.startswith("job:"):
-                stored: Any = self._redis.hget(self.keys.following, name[4:])
-                jobs.append((name[4:], _decode_job(stored)))
+            job = job_of(name)
+            if job is None:
+                stored: Any = self._redis.hget(self.keys.parked, name)
+                parked.append(decode_parked(stored).entry())
             else:
-                stored = self._redis.hget(self.keys.parked, name)
-                record = _decode_parked(stored)
-                found = Entry(
-                    f"p:{name}",
-                    record.envelope,
-                    0,
-                    record.attempts,
-                    record.is_redriven,
-                    record.since,
-                    record.is_alone,
-                    record.paused_before,
-                )
-                parked.append(found)
+                stored = self._redis.hget(self.keys.following, job)
+                jobs.append((job, decode_job(stored)))
         return parked, jobs
 
     def fences(self) -> dict[str, frozenset[str]]:
         """Whom later commands must wait for: the key of what is parked or followed -> identities.
 
-        Events keep no order among each other, so nothing of theirs is ever fenced.
+        Nothing where a lane keeps no order.
         """
         found: dict[str, frozenset[str]] = {}
-        if self.lane.partition(":")[0] == "events":
+        if not self.keeps_order:
             return found
         parked: Any = self._redis.hgetall(self.keys.parked)
         for name, stored in parked.items():
-            command = _decode_parked(stored).envelope.command
-            found[f"p:{name.decode()}"] = frozenset(identities(command))
+            command = decode_parked(stored).envelope.command
+            found[parked_key(name.decode())] = frozenset(identities(command))
         jobs: Any = self._redis.hgetall(self.keys.following)
         for name, stored in jobs.items():
-            rows = _decode_job(stored).rows
+            rows = decode_job(stored).rows
             everyone = (who for row in rows for who in identities(row.envelope.command))
-            found[f"job:{name.decode()}"] = frozenset(everyone)
+            found[job_key(name.decode())] = frozenset(everyone)
         return found
 
     def holds_older(self, other: Entry) -> bool:
@@ -194,9 +192,9 @@ class Lane:
             return set()
         parked: Any = self._redis.hgetall(self.keys.parked)
         return {
-            f"p:{name.decode()}"
+            parked_key(name.decode())
             for name, stored in parked.items()
-            if isinstance(_decode_parked(stored).envelope.command, Unsubscribe)
+            if isinstance(decode_parked(stored).envelope.command, Unsubscribe)
         }
 
     def state(self) -> LaneState:
@@ -219,7 +217,8 @@ class Lane:
 
     def snooze(self, until: float, reason: str, failures: int) -> None:
         """Let the lane wait until a time (seconds since 1970)."""
-        self._note(keys=[self.keys.state], args=[f"{until:.3f}", reason, failures])
+        waits = ["until", f"{until:.3f}", "reason", reason, "failures", failures]
+        self._set(keys=[self.keys.state], args=waits)
 
     def pause(self) -> None:
         """A person stops the lane."""
@@ -311,10 +310,12 @@ class Lane:
         self._run(lease, ["postponed", job_id, look])
         return False
 
-    def bury_unreadable(self, lease: Lease, broken: Iterable[tuple[str, bytes, str]]) -> None:
-        """Dead letters of messages that are no envelopes."""
+    def bury_unreadable(
+        self, lease: Lease, broken: Iterable[tuple[str, bytes, str]], now: float
+    ) -> None:
+        """Dead letters of messages that are no envelopes, dated `now` (seconds since 1970)."""
         broken = list(broken)
-        if arguments := bury_unreadable(self.name, broken):
+        if arguments := bury_unreadable(self.name, broken, now):
             self._run(lease, arguments)
             self._tell(UNREADABLE for _ in broken)
 

@@ -11,17 +11,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.accounts import Accounts
-from klaviyo_relay_worker.breaker import (
-    WHOLE_ACCOUNT,
-    BreakerState,
-    Probe,
-    family_of,
-)
+from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, BreakerState, Probe
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JournalRoom
 from klaviyo_relay_worker.judge import OUTAGE
-from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
+from klaviyo_relay_worker.klaviyo.client import CONNECTIONS, KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
 from klaviyo_relay_worker.outcome import Snooze
@@ -34,7 +29,8 @@ from klaviyo_relay_worker.telemetry.spans import trace
 
 logger = logging.getLogger("klaviyo_relay_worker.planner")
 
-CONVERSATIONS_MOST = 64
+# A client keeps so many connections: one more conversation would open its own for each request.
+CONVERSATIONS_MOST = CONNECTIONS
 
 
 class Planner:
@@ -70,7 +66,7 @@ class Planner:
         self._parked_seconds = settings.parked_seconds
         self.accounts = Accounts(redis, self._keys, settings)
         self._preparation = Preparation(
-            redis, self._keys, self.accounts, self._senders, telemetry or Telemetry(log, trace)
+            redis, self._keys, self.accounts, self._senders, self._telemetry
         )
 
     def drain(self) -> None:
@@ -108,7 +104,7 @@ class Planner:
         lane = Lane(
             self._redis, self._keys, account, lane_name, journal_bytes=room, on_settled=tell
         )
-        client = self._admit(lane)
+        client = self._client_for(lane)
         if client is None:
             return False
         lease = self.leases.take(lane.keys.lease)
@@ -133,14 +129,14 @@ class Planner:
         """Whether a delivery of the lane would begin, were there work and a lease for it."""
         if self.turns.is_full(account):
             return False
-        return self._admit(Lane(self._redis, self._keys, account, lane_name)) is not None
+        return self._client_for(Lane(self._redis, self._keys, account, lane_name)) is not None
 
-    def _admit(self, lane: Lane) -> KlaviyoClient | None:
+    def _client_for(self, lane: Lane) -> KlaviyoClient | None:
         """The account's client, if the lane may deliver now."""
         if self._draining.is_set():
             return None
         state = lane.state()
-        states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
+        states = self.accounts.breakers.look(lane.account, lane.family)
         is_snoozing = state.is_paused or state.until > states[0].now
         if is_snoozing or any(one.wait_seconds for one in states):
             return None
@@ -150,7 +146,7 @@ class Planner:
         self, lane: Lane, lease: Lease, client: KlaviyoClient
     ) -> Delivery | None:
         """Deliver; where a breaker is half-open only as its probe, unless there is one already."""
-        breakers, family = self.accounts.breakers, family_of(lane.lane)
+        breakers, family = self.accounts.breakers, lane.family
         probes: list[Probe] = []
         try:
             states = breakers.look(lane.account, family)
@@ -179,7 +175,7 @@ class Planner:
             breaker=breakers[1],
             is_probe=is_probe,
             is_draining=self._draining.is_set,
-            is_admitted=lambda: self._admit(lane) is not None,
+            is_allowed=lambda: self._client_for(lane) is not None,
             parked_seconds=self._parked_seconds,
             paused_seconds=sum(breaker.paused_seconds for breaker in breakers),
         )
@@ -191,7 +187,7 @@ class Planner:
 
     def _snooze(self, lane: Lane, snooze: Snooze, failures: int) -> None:
         """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
-        states = self.accounts.breakers.look(lane.account, family_of(lane.lane))
+        states = self.accounts.breakers.look(lane.account, lane.family)
         if not any(one.wait_seconds for one in states):
             until = states[0].now + snooze.seconds
             lane.snooze(until, snooze.reason, failures + snooze.is_failure)

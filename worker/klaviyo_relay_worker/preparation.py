@@ -39,7 +39,7 @@ class Terms(Struct, frozen=True, kw_only=True):
         breaker: of the lane's family, likewise.
         is_probe: until Klaviyo has answered properly, one batch at a time.
         is_draining: asked before each plan; true ends the turn after what is in flight.
-        is_admitted: asked once a second; false, a pause or an open breaker, ends it likewise.
+        is_allowed: asked once a second; false, a pause or an open breaker, ends it likewise.
         parked_seconds: for so long a command is tried again that Klaviyo fails with.
         paused_seconds: that the lane has been paused in all.
     """
@@ -48,7 +48,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     breaker: BreakerState
     is_probe: bool
     is_draining: Callable[[], bool]
-    is_admitted: Callable[[], bool]
+    is_allowed: Callable[[], bool]
     parked_seconds: float
     paused_seconds: float
 
@@ -100,7 +100,7 @@ class Preparation:
             accounts,
             failures=terms.state.failures,
             is_draining=terms.is_draining,
-            is_admitted=terms.is_admitted,
+            is_allowed=terms.is_allowed,
             is_probe=terms.is_probe,
         )
         courier = Courier(

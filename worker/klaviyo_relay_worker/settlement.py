@@ -21,13 +21,14 @@ from klaviyo_relay_worker.outcome import (
     Parked,
 )
 from klaviyo_relay_worker.plan.batch import Entry, Facts
+from klaviyo_relay_worker.plan.places import parked_key, row_key
 
 # How soon an import job is looked at, and how that grows with its age.
 FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
 _encode = msgspec.json.Encoder().encode
 
 
-class ParkedRecord(Struct, frozen=True, omit_defaults=True):
+class ParkedRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A parked command as it is stored.
 
     Attributes:
@@ -45,6 +46,19 @@ class ParkedRecord(Struct, frozen=True, omit_defaults=True):
     is_alone: bool = False
     paused_before: float = 0.0
 
+    def entry(self) -> Entry:
+        """The command as a planner takes it."""
+        return Entry(
+            key=parked_key(self.envelope.id),
+            envelope=self.envelope,
+            size=0,
+            attempts=self.attempts,
+            is_redriven=self.is_redriven,
+            parked_at=self.since,
+            is_alone=self.is_alone,
+            paused_before=self.paused_before,
+        )
+
 
 class JobRow(Struct, frozen=True, array_like=True):
     """A command in an import job: its row there, what it is, and its attempts so far."""
@@ -53,6 +67,16 @@ class JobRow(Struct, frozen=True, array_like=True):
     envelope: Received
     attempts: int = 0
     is_redriven: bool = False
+
+    def entry(self) -> Entry:
+        """The command as a planner takes it."""
+        return Entry(
+            key=row_key(self.envelope.id),
+            envelope=self.envelope,
+            size=0,
+            attempts=self.attempts,
+            is_redriven=self.is_redriven,
+        )
 
 
 class JobRecord(Struct, frozen=True):
@@ -70,10 +94,12 @@ class JobRecord(Struct, frozen=True):
         """The entries of each row, in the rows' order."""
         found: list[list[Entry]] = [[] for _ in range(1 + max(row.row for row in self.rows))]
         for row in self.rows:
-            key = f"f:{row.envelope.id}"
-            entry = Entry(key, row.envelope, 0, row.attempts, row.is_redriven)
-            found[row.row].append(entry)
+            found[row.row].append(row.entry())
         return found
+
+
+decode_parked = msgspec.json.Decoder(ParkedRecord).decode
+decode_job = msgspec.json.Decoder(JobRecord).decode
 
 
 def operations(
@@ -118,17 +144,17 @@ def _counted_keys(entries: Sequence[Entry]) -> list[Any]:
 
 def _bury(lane: str, entry: Entry, failure: Failure, now: float, facts: Facts) -> list[Any]:
     attempts = entry.attempts + 1
-    letter = dead_letters.letter(lane, entry.envelope, failure, attempts, now)
+    letter = dead_letters.letter(lane, entry.envelope, failure, now=now, attempts=attempts)
     why = _note_of_refusal(facts, failure, attempts=attempts)
     return ["dead", entry.key, entry.envelope.id, letter, why]
 
 
-def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]]) -> list[Any]:
+def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]], now: float) -> list[Any]:
     """The same for messages that are no envelopes, as (key, message, why)."""
     arguments: list[Any] = []
     for key, message, why in broken:
         identity = f"unreadable-{key}"
-        letter = dead_letters.unreadable(lane, identity, message, why)
+        letter = dead_letters.unreadable(lane, identity, message, why, now=now)
         arguments += ["dead", key, identity, letter, note(code="unreadable", renamed=identity)]
     return arguments
 
@@ -136,13 +162,13 @@ def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]]) -> list
 def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:
     failure = outcome.failure
     record = ParkedRecord(
-        entry.envelope,
-        outcome.reason,
-        entry.attempts + (failure is not None),
-        entry.parked_at or now,
-        entry.is_redriven,
-        outcome.is_alone,
-        outcome.paused_before,
+        envelope=entry.envelope,
+        reason=outcome.reason,
+        attempts=entry.attempts + (failure is not None),
+        since=entry.parked_at or now,
+        is_redriven=entry.is_redriven,
+        is_alone=outcome.is_alone,
+        paused_before=outcome.paused_before,
     )
     why = note(reason=outcome.reason)
     if failure is not None:

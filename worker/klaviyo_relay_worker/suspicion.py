@@ -105,15 +105,18 @@ class Suspicion:
         if snooze.status not in MAY_BE_POISON:
             return returned
         self._last, self._failing = snooze, len(entries)
+        return Returned(returned.batch, returned.ledger, None if self._blames(returned) else snooze)
+
+    def _blames(self, returned: Returned) -> bool:
+        """Whether a server error may be the fault of these commands, and the lane goes on."""
+        entries = returned.batch.entries
         if len(entries) == 1 and entries[0].is_alone:
-            returned.ledger.settle(entries, self._verdict(entries[0], snooze.status))
-        elif self._lineup is not None and self.is_searching:
-            self._lineup.failed(entries)
-            if self._lineup.is_outage:
-                return returned
-        else:
-            return returned
-        return Returned(returned.batch, returned.ledger, None)
+            returned.ledger.settle(entries, self._verdict(entries[0], self._status))
+            return True
+        if self._lineup is None or not self.is_searching:
+            return False
+        self._lineup.failed(entries)
+        return not self._lineup.is_outage
 
     def end(self, snooze: Snooze | None) -> None:
         """Keep for the next turn what this one, which ends with `snooze`, has shown."""

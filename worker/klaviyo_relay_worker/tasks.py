@@ -157,7 +157,8 @@ def _bury(office: Office, verb: str, identity: str, keywords: dict[str, Any], wh
     account = _account_of(keywords)
     lane = VERBS[verb].lane if verb in VERBS else _LANE_OF_UNKNOWN
     name = f"{account}:{lane}"
-    letter = dead_letters.invalid(name, identity, verb, _written_down(keywords), why)
+    now = office.entrance.now()
+    letter = dead_letters.invalid(name, identity, verb, _written_down(keywords), why, now=now)
     office.entrance.bury(name, script_of("klaviyo_relay_worker", "bury"), identity, letter)
     office.telemetry.tell(Settled(account=account, lane=lane, outcome=DEAD, cause="invalid"))
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from klaviyo_relay_worker.accounts import Accounts
-from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.courier import LEASE, Returned
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.judge import UNAUTHORIZED
@@ -29,7 +28,7 @@ class Turn:
         accounts: are paused where Klaviyo refuses the key.
         failures: outages of the lane in a row before this turn.
         is_draining: asked before each plan; true ends the turn after what is in flight.
-        is_admitted: asked once a second; false, a pause or an open breaker, ends it likewise.
+        is_allowed: asked once a second; false, a pause or an open breaker, ends it likewise.
         is_probe: until Klaviyo has answered properly, one batch at a time.
 
     Attributes:
@@ -43,14 +42,14 @@ class Turn:
         *,
         failures: int,
         is_draining: Callable[[], bool],
-        is_admitted: Callable[[], bool],
+        is_allowed: Callable[[], bool],
         is_probe: bool,
     ) -> None:
         self._lane = lane
         self._accounts = accounts
         self._failures = failures
         self._is_draining = is_draining
-        self._is_admitted = is_admitted
+        self._is_allowed = is_allowed
         self._is_probe = is_probe
         self._is_halted = False
         self._asked_at = time.monotonic()
@@ -62,13 +61,13 @@ class Turn:
         """Whether the turn has lasted as long as one may."""
         return time.monotonic() > self._ends_at
 
-    def ask_admission(self) -> None:
+    def ask_leave(self) -> None:
         """A pause, or a breaker that another planner opened, need not wait for the turn's end."""
         # A probe would meet itself: its own breaker is open to nobody else.
         if self._is_probe or time.monotonic() - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = time.monotonic()
-        self._is_halted = not self._is_admitted()
+        self._is_halted = not self._is_allowed()
 
     def goes_on(self, in_flight: int) -> bool:
         """Whether there may be more to do: what is in flight is waited for in any case."""
@@ -97,7 +96,7 @@ class Turn:
         if snooze.reason == LEASE:
             raise LeaseLostError(snooze.detail)
         if snooze.reason == UNAUTHORIZED:
-            self._accounts.pause(self._lane.account, family_of(self._lane.lane), snooze)
+            self._accounts.pause(self._lane.account, self._lane.family, snooze)
         self.wait(snooze)
 
     def _recover(self) -> None:

@@ -323,3 +323,12 @@ def test_a_backlog_of_ten_thousand_is_planned_in_a_moment(talk):
     began = time.process_time()
     planned(talk, entries)
     assert time.process_time() - began < 2.0
+
+
+def test_what_is_dropped_does_not_wait_for_what_is_in_flight(talk):
+    entries = talk.entries(subscribe(), unsubscribe(), subscribe("b"))
+    [batch] = planned(talk, entries, is_idle=False)
+    assert (batch.endpoint, list(batch.entries), batch.is_full) == ("", entries[:1], True)
+    ledger, requests = talk.converse(batch, Members(talk))
+    assert requests == []
+    assert ledger.outcomes == {entries[0].key: Dropped("superseded")}

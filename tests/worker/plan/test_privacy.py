@@ -6,7 +6,7 @@ import pytest
 
 from klaviyo_relay import DeleteProfile
 from klaviyo_relay_worker.klaviyo import limits
-from klaviyo_relay_worker.outcome import Dead, Delivered, Parked
+from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Parked
 from klaviyo_relay_worker.plan import privacy
 from klaviyo_relay_worker.plan.batch import Situation
 
@@ -50,3 +50,19 @@ def test_the_answer_settles_the_deletion(talk, status, kind):
     [batch] = planned(talk, talk.entries(DeleteProfile(email="a@x.io")))
     ledger, _ = talk.converse(batch, lambda _: talk.refusal("/data/", status=status))
     assert [type(found) for found in ledger.outcomes.values()] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("deletion", "outcome"),
+    [
+        (privacy.Deletion(is_superseded=True), Dropped("superseded")),
+        (privacy.Deletion(is_under_way=True), Parked(1_800_000_002.0, "in_flight")),
+    ],
+    ids=["superseded", "under way"],
+)
+def test_a_deletion_that_klaviyo_need_not_be_asked_for_is_decided_at_once(talk, deletion, outcome):
+    [entry] = talk.entries(DeleteProfile(email="a@x.io"))
+    [batch] = planned(talk, [entry], facts={entry.key: deletion})
+    ledger, requests = talk.converse(batch, lambda _: talk.answer(500))
+    assert (batch.endpoint, batch.is_full, requests) == ("", True, [])
+    assert ledger.outcomes == {entry.key: outcome}

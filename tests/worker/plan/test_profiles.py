@@ -204,3 +204,10 @@ def test_a_body_stays_within_five_megabytes(talk):
     body = profiles.bulk_request([Part.of(entry) for entry in batch.entries]).body
     assert 4_000_000 < len(body) <= 5_000_000
     assert batch.is_full
+
+
+@pytest.mark.parametrize("is_idle", [True, False], ids=["alone", "beside others"])
+def test_a_single_does_not_wait_for_a_batch_to_grow(talk, is_idle):
+    clearing = [Identify(email=f"p{n}@x.io", unset=["last_name"]) for n in range(20)]
+    batches = planned(talk.entries(*clearing), is_idle=is_idle)
+    assert [batch.is_full for batch in batches] == [True] * profiles.SINGLES_MOST

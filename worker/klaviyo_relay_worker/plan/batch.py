@@ -23,7 +23,7 @@ class Entry(Struct, frozen=True, gc=False):
     """A command in a lane.
 
     Attributes:
-        key: where it stands: the id in the stream, or "p:" and the command's id if it is parked.
+        key: where it stands (see `plan.places`).
         envelope: the command.
         size: bytes of its message.
         attempts: how many Klaviyo has refused.

@@ -32,6 +32,7 @@ from klaviyo_relay_worker.plan.batch import (
     Ledger,
     Part,
     Situation,
+    decided,
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
@@ -66,7 +67,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     """Drops what is superseded; else unsubscribes first; else the oldest and what fits with it."""
     superseded = superseded_entries(entries, situation)
     if superseded:
-        return [Batch("", superseded, partial(_drop, superseded))]
+        return [decided([(entry, Dropped(SUPERSEDED)) for entry in superseded])]
     held = situation.held_from_unsubscribe
     held = situation.held if held is None else held
     leading = _first(entries, held, Unsubscribe)
@@ -104,11 +105,6 @@ def superseded_entries(entries: Sequence[Entry], situation: Situation) -> list[E
 def _remaining(entry: Entry, withdrawn: set[Channel]) -> tuple[Channel, ...]:
     command: Any = entry.command
     return tuple(channel for channel in command.consented_channels() if channel not in withdrawn)
-
-
-def _drop(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
-    ledger.settle(entries, Dropped(SUPERSEDED))
-    yield from ()  # a conversation of no requests
 
 
 def _take(

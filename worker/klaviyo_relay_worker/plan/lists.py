@@ -55,21 +55,24 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     A command about a list itself goes alone: what follows may depend on it.
     """
     before = until_about_lists(entries)
-    if not before:
-        first = entries[0] if entries and situation.is_idle else None
-        return [_about_list(first, situation)] if first else []
-    overtaken = superseded_memberships(before)
+    if before:
+        return _memberships(before, situation)
+    return [_about_list(entries[0], situation)] if entries and situation.is_idle else []
+
+
+def _memberships(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
+    overtaken = superseded_memberships(entries)
     if overtaken:
         return [decided([(entry, Dropped(SUPERSEDED)) for entry in overtaken])]
-    leading = next((e for e in before if situation.held.isdisjoint(e.identities)), None)
+    leading = next((e for e in entries if situation.held.isdisjoint(e.identities)), None)
     if leading is None:
         return []
+    is_addition = isinstance(leading.command, AddToList)
+    most = BULK_MOST if is_addition else query.FILTER_MOST
     wanted = _same_target(leading.command)
-    most = BULK_MOST if isinstance(leading.command, AddToList) else query.FILTER_MOST
-    chosen, is_full = take_in_order(before, situation.held, wanted, most)
-    converse = _add if isinstance(leading.command, AddToList) else _remove
-    endpoint = _first_endpoint(leading.command, situation)
-    return [Batch(endpoint, chosen, partial(converse, chosen, situation), is_full)]
+    chosen, is_full = take_in_order(entries, situation.held, wanted, most)
+    converse = partial(_add if is_addition else _remove, chosen, situation)
+    return [Batch(_first_endpoint(leading.command, situation), chosen, converse, is_full)]
 
 
 def until_about_lists(entries: Sequence[Entry]) -> Sequence[Entry]:

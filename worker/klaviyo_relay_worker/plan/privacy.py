@@ -17,7 +17,7 @@ from klaviyo_relay.commands import DeleteProfile
 from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Outcome, Parked, failures_of
-from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger, Situation
+from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger, Situation, decided
 from klaviyo_relay_worker.plan.lists import any_filter
 
 # Klaviyo allows 3 deletions a second.
@@ -68,7 +68,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
 def _batch(entry: Entry, deletion: Deletion, now: float) -> Batch:
     outcome = _without_asking(deletion, now)
     if outcome is not None:
-        return Batch("", (entry,), partial(_settle, entry, outcome))
+        return decided([(entry, outcome)])
     if deletion.is_accepted:
         converse = partial(_check, entry, has_returned=deletion.has_returned)
         return Batch(limits.GET_PROFILES, (entry,), converse)
@@ -83,11 +83,6 @@ def _without_asking(deletion: Deletion, now: float) -> Outcome | None:
     if deletion.is_under_way and not deletion.is_accepted:
         return Parked(now + IN_FLIGHT_AGAIN_SECONDS, IN_FLIGHT)
     return None
-
-
-def _settle(entry: Entry, outcome: Outcome, ledger: Ledger) -> Conversation:
-    ledger.settle((entry,), outcome)
-    yield from ()  # a conversation of no requests
 
 
 def identity_of(command: DeleteProfile) -> str:

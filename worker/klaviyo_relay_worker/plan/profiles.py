@@ -64,36 +64,68 @@ def _needs_single(entry: Entry) -> bool:
 
 
 def _single(part: Part) -> Batch:
-    return Batch(limits.IMPORT_PROFILE, part.entries, partial(_deliver_single, part))
+    """Never waits for a batch to grow."""
+    deliver = partial(_deliver_single, part)
+    return Batch(limits.IMPORT_PROFILE, part.entries, deliver, is_full=True)
 
 
 def _take(entries: Sequence[Entry], held: frozenset[str]) -> tuple[list[Part], bool]:
-    """The oldest that fit, one part a profile; later ones of a profile are coalesced or wait."""
-    parts: list[Part] = []
-    at_of: dict[str, int] = {}
-    waiting = set(held)
+    """The oldest that fit, one row a profile; later ones of a profile are coalesced or wait."""
+    rows = _Rows(held)
     room = BODY_MAX_BYTES
     for entry in entries:
         names = entry.identities
-        if not waiting.isdisjoint(names):
-            waiting.update(names)
-            continue
-        taken = {at_of[name] for name in names if name in at_of}
-        part = _joined(parts[min(taken)], entry) if len(taken) == 1 else Part.of(entry)
-        if _needs_single(entry) or part is None or len(taken) > 1:
-            waiting.update(names)
+        place = rows.place_of(entry, names)
+        if place is None:
             continue
         room -= entry.size + ITEM_OVERHEAD_BYTES
-        if room < 0 and parts:
-            return parts, True
-        if taken:
-            parts[min(taken)] = part
+        if room < 0 and rows.parts:
+            return rows.parts, True
+        rows.put(place, names)
+        if len(rows.parts) == BULK_MOST:
+            return rows.parts, True
+    return rows.parts, False
+
+
+class _Rows:
+    """The rows of an import job while it is planned.
+
+    Attributes:
+        parts: what each row carries.
+    """
+
+    def __init__(self, held: frozenset[str]) -> None:
+        self._waiting = set(held)
+        self._at_of: dict[str, int] = {}
+        self.parts: list[Part] = []
+
+    def place_of(self, entry: Entry, names: tuple[str, ...]) -> tuple[int, Part] | None:
+        """The row for an entry of these identities, and what it carries then; None if it waits."""
+        place = None
+        if self._waiting.isdisjoint(names) and not _needs_single(entry):
+            place = self._new_or_shared(entry, names)
+        if place is None:
+            self._waiting.update(names)
+        return place
+
+    def put(self, place: tuple[int, Part], names: tuple[str, ...]) -> None:
+        """Take an entry in."""
+        at, part = place
+        if at < len(self.parts):
+            self.parts[at] = part
         else:
-            at_of.update(dict.fromkeys(names, len(parts)))
-            parts.append(part)
-        if len(parts) == BULK_MOST:
-            return parts, True
-    return parts, False
+            self._at_of.update(dict.fromkeys(names, at))
+            self.parts.append(part)
+
+    def _new_or_shared(self, entry: Entry, names: tuple[str, ...]) -> tuple[int, Part] | None:
+        if self._at_of.keys().isdisjoint(names):
+            return len(self.parts), Part.of(entry)
+        taken = {self._at_of[name] for name in names if name in self._at_of}
+        if len(taken) > 1:
+            return None
+        [at] = taken
+        part = _joined(self.parts[at], entry)
+        return None if part is None else (at, part)
 
 
 def _joined(part: Part, entry: Entry) -> Part | None:

@@ -115,15 +115,19 @@ def _withdrawals(
 ) -> Iterator[int]:
     """Times of the withdrawals in force, in milliseconds since 1970."""
     marketing = (subscriptions.get(channel) or {}).get("marketing") or {}
-    if marketing.get("consent") == "UNSUBSCRIBED":
-        times = [marketing.get("consent_timestamp"), marketing.get("last_updated")]
-        yield max(map(_milliseconds, filter(None, times)), default=_NO_TIME)
+    yield from _unsubscribed(marketing)
     for found in marketing.get("suppression") or ():
         if found.get("reason") in _WITHDRAWING:
             yield _milliseconds(found.get("timestamp"))
     for found in marketing.get("list_suppressions") or ():
         if list_id is not None and found.get("list_id") == list_id:
             yield _milliseconds(found.get("timestamp"))
+
+
+def _unsubscribed(marketing: dict[str, Any]) -> Iterator[int]:
+    if marketing.get("consent") == "UNSUBSCRIBED":
+        times = [marketing.get("consent_timestamp"), marketing.get("last_updated")]
+        yield max(map(_milliseconds, filter(None, times)), default=_NO_TIME)
 
 
 def _milliseconds(text: str | None) -> int:
