@@ -16,6 +16,7 @@ import click
 from redis import Redis
 
 from klaviyo_relay import validation
+from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.lane_entrance import connect
 from klaviyo_relay.producer import Producer
 from klaviyo_relay.settings import Settings
@@ -27,7 +28,7 @@ from klaviyo_relay_worker.demo.purchases import (
     purchases,
 )
 from klaviyo_relay_worker.demo.stage import Sandboxed, sandbox_process, worker_process
-from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.embedded import PrivateRedis, PrivateRedisError, find_server
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 
@@ -39,8 +40,25 @@ LOOK_SECONDS = 0.25
 _PLACES = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
 
 
+def _check_server() -> None:
+    """Say politely what is to be installed.
+
+    Raises:
+        ConfigurationError: there is no server that could be the private Redis.
+    """
+    try:
+        find_server()
+    except PrivateRedisError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
 def run_demo(customers: int | None) -> int:
-    """Deliver the history to a sandbox; returns the exit code."""
+    """Deliver the history to a sandbox; returns the exit code.
+
+    Raises:
+        ConfigurationError: there is no server that could be the private Redis.
+    """
+    _check_server()
     history = purchases(customers)
     with tempfile.TemporaryDirectory(prefix="klaviyo-relay-demo-") as name:
         home = Path(name)
@@ -65,7 +83,13 @@ def run_demo(customers: int | None) -> int:
 
 
 def run_live_demo(own: str) -> int:
-    """Deliver a handful of customers to Klaviyo itself; returns the exit code."""
+    """Deliver a handful of customers to Klaviyo itself; returns the exit code.
+
+    Raises:
+        ConfigurationError: as `run_demo`.
+        InvalidCommandError: `own` is no e-mail address.
+    """
+    _check_server()
     own = validation.email("--live", own)
     live = WorkerSettings.from_env()
     if "default" not in live.api_keys:
