@@ -125,11 +125,11 @@ def test_filters_choose_by_place_kind_reason_time_and_person(site, bury, run):
 def test_the_oldest_are_listed_first_and_how_many_more_is_said(site, bury, run):
     newer = bury(ADA, 3, INVALID, 1_700_000_100.0)
     older = bury(BOB, 2, INVALID, 1_700_000_000.0)
-    done = run("list", "--json", "--limit", "3")
+    done = run("list", "--json", "--count", "3")
     listed = [json.loads(line)["id"] for line in done.stdout.splitlines()]
     assert listed == [*sorted(older), min(newer)]
-    assert done.stderr == "2 more; see --limit and --all\n"
-    every = run("list", "--json", "--all", "--limit", "3")
+    assert done.stderr == "2 more; see --count and --all\n"
+    every = run("list", "--json", "--all", "--count", "3")
     assert (ids(every), every.stderr) == ({*newer, *older}, "")
 
 

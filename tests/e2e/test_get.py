@@ -282,7 +282,7 @@ ADDRESSES = [f"p{at:04}@shop.io" for at in range(1_200)]
 
 def test_all_members_of_a_large_list_go_into_a_file_for_its_owner(site, newsletter, tmp_path):
     path = tmp_path / "members.csv"
-    done = site.run("get", "members", "--list", newsletter, "--csv", "--output", str(path))
+    done = site.run("get", "members", "--list-id", newsletter, "--csv", "--output", str(path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     with path.open(newline="") as file:
         records = list(csv.DictReader(file))
@@ -296,7 +296,7 @@ def test_all_members_of_a_large_list_go_into_a_file_for_its_owner(site, newslett
 
 
 def test_a_closed_pipe_ends_it_silently(newsletter, start):
-    process = start("members", "--list", newsletter, "--json")
+    process = start("members", "--list-id", newsletter, "--json")
     assert json.loads(process.stdout.readline())
     process.stdout.close()
     process.wait(30)
@@ -306,7 +306,7 @@ def test_a_closed_pipe_ends_it_silently(newsletter, start):
 def test_who_watches_a_file_grow_sees_the_rows_counted(site, newsletter, start, tmp_path):
     control, terminal = pty.openpty()
     path = tmp_path / "members.ndjson"
-    run = ("members", "--list", newsletter, "--json", "--output", str(path), "--count", "250")
+    run = ("members", "--list-id", newsletter, "--json", "--output", str(path), "--count", "250")
     process = start(*run, stdout=terminal, stderr=terminal)
     assert process.wait(30) == 0
     os.close(terminal)
@@ -324,7 +324,7 @@ def test_members_are_counted_named_and_found_by_the_name_of_their_list(site, new
     assert len({one["id"] for one in first}) == 150
     addresses = tmp_path / "addresses"
     addresses.write_text("\ufeff" + "\n".join([*ADDRESSES[::10], "", "nobody@shop.io"]))
-    run = ("get", "members", "--list", newsletter, "--json", "--emails-from", str(addresses))
+    run = ("get", "members", "--list-id", newsletter, "--json", "--emails-from", str(addresses))
     assert sorted(one["email"] for one in documents(site.run(*run))) == ADDRESSES[::10]
     run = ("get", "profiles", "--json", "--email", "p0003@shop.io", "--email", "P0004@shop.io")
     assert sorted(one["email"] for one in documents(site.run(*run))) == ADDRESSES[3:5]
@@ -359,7 +359,7 @@ def failing(sandbox, newsletter):
 
 
 def test_a_read_that_breaks_off_goes_on_by_its_cursor(site, newsletter, failing, start, tmp_path):
-    run = ("members", "--list", newsletter, "--json")
+    run = ("members", "--list-id", newsletter, "--json")
     with (tmp_path / "first").open("w") as stdout:
         process = start(*run, "--patience", "0", "--count", "1150", stdout=stdout)
     failing.after_pages(3)
@@ -378,7 +378,7 @@ def test_an_interrupted_file_is_no_whole_one_and_can_be_completed(
     site, newsletter, failing, start, tmp_path
 ):
     path, part = tmp_path / "members.csv", tmp_path / "members.csv.part"
-    run = ("members", "--list", newsletter, "--csv", "--output", str(path))
+    run = ("members", "--list-id", newsletter, "--csv", "--output", str(path))
     process = start(*run)
     failing.after_pages(3)
     failing.sandbox.wait(requests=len(failing.sandbox.requests()) + 1)
@@ -398,7 +398,7 @@ def test_an_interrupted_file_is_no_whole_one_and_can_be_completed(
 
 def test_a_full_disk_leaves_whole_pages_to_go_on_from(site, newsletter, tmp_path):
     path, part = tmp_path / "members.csv", tmp_path / "members.csv.part"
-    run = ("get", "members", "--list", newsletter, "--csv", "--output", str(path))
+    run = ("get", "members", "--list-id", newsletter, "--csv", "--output", str(path))
     # In blocks of 1,024 bytes; a page has about 90 of them.
     limited = ["bash", "-c", 'ulimit -f 250; exec "$@"', "bash", str(SCRIPT), *run]
     done = subprocess.run(
@@ -423,8 +423,8 @@ def test_subscribers_exclusions_and_suppressed_people(site, sandbox, klaviyo):
     def emails(*arguments):
         return sorted(one["email"] for one in documents(site.run("get", *arguments, "--json")))
 
-    assert emails("subscribers", "--list", weekly) == ["ada@lovelace.dev"]
-    assert emails("subscribers", "--list", weekly, "--channel", "sms") == []
+    assert emails("subscribers", "--list-id", weekly) == ["ada@lovelace.dev"]
+    assert emails("subscribers", "--list-id", weekly, "--channel", "sms") == []
     assert emails("exclusions", "--list-name", "Weekly") == ["eve@lovelace.dev"]
     assert emails("suppressed", "--reason", "UNSUBSCRIBE") == ["bob@shop.io"]
     assert emails("suppressed", "--since", "2100-01-01") == []
@@ -465,7 +465,7 @@ def test_segments_and_numbers(site, sandbox, klaviyo):
     identity = site.run("get", "profile-id", "--email", "p1@shop.io").stdout.strip()
     segment = sandbox.create_segment("Buyers", identity)
     assert [one["id"] for one in documents(site.run("get", "segments", "--json"))] == [segment]
-    for which in (("--segment", segment), ("--segment-name", "Buyers")):
+    for which in (("--segment-id", segment), ("--segment-name", "Buyers")):
         shown = documents(site.run("get", "members", *which, "--json"))
         assert [one["email"] for one in shown] == ["p1@shop.io"]
     assert re.search("profile_count +1", site.run("get", "segment", segment, "--with-count").stdout)

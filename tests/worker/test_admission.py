@@ -227,7 +227,9 @@ def test_forget_purges_and_enqueues(house, sandbox, put, monkeypatch, tmp_path):
     assert house.numbers("profiles") == {"delivered": 1, "dropped": 1}
 
 
-@pytest.mark.parametrize("arguments", [[], ["--email", WHO, "--id", "01A"]], ids=["none", "two"])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--email", WHO, "--profile-id", "01A"]], ids=["none", "two"]
+)
 def test_forget_takes_exactly_one_identifier(arguments):
     assert CliRunner().invoke(forget, arguments).exit_code == 2
 

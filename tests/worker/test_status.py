@@ -119,6 +119,30 @@ def test_the_age_is_that_of_the_oldest_entry(redis, keys, report):
     assert 100 <= age < 110
 
 
+def test_the_age_is_by_the_clock_that_dates_the_entries(monkeypatch, relay_settings, report):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    assert report()["accounts"]["default"]["lanes"]["profiles"]["oldest_seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("numbers", "state"),
+    [
+        ({}, ("idle", "")),
+        ({"backlog": 1, "oldest_seconds": 59.0}, ("idle", "")),
+        ({"backlog": 1, "oldest_seconds": 61.0}, ("unserved", "")),
+        ({"backlog": 1, "oldest_seconds": 61.0, "in_delivery": True}, ("delivering", "")),
+        ({"waits_for": "outage", "in_delivery": True}, ("waits", "outage")),
+        ({"paused": True, "paused_because": "person", "waits_for": "x"}, ("paused", "person")),
+    ],
+    ids=str,
+)
+def test_a_lane_has_one_word_for_what_it_does(relay_settings, report, numbers, state):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")], bulk=False)
+    found = report()["accounts"]["default"]["lanes"]["profiles"]
+    assert status.state_of({**found, "backlog": 0, **numbers}) == state
+
+
 def test_the_spool_report_counts_what_redis_has_not(redis, keys, relay_settings, tmp_path):
     away = Settings(redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "away")
     producer = Producer(away)

@@ -33,7 +33,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self, final
+from typing import IO, TYPE_CHECKING, Final, Literal, Self, final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -411,27 +411,8 @@ class PrivateRedis:
         log_path.touch(mode=0o600)
         with log_path.open("ab") as log:
             log_start = log.tell()
-            # The configuration goes in by standard input ("-"): on the command line, the password
-            # would be in ps. A session of its own: Ctrl-C in a terminal stops us, and we stop the
-            # server when all is drained.
-            self._process = subprocess.Popen(  # noqa: S603 - find_server's binary, no shell
-                [self.server.path, "-"],
-                cwd=self.directory,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-                umask=0o077,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-        self._watchdog = subprocess.Popen(  # noqa: S603 - a constant script, a process id
-            ["/bin/sh", "-c", _WATCHDOG, "klaviyo-relay-watchdog", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+            self._process = self._server_process(log, lock)
+        self._watchdog = _watchdog_process(self._process.pid)
         _tell(self._process, self._configuration(port))
         try:
             self._await_answer(self._process, port)
@@ -440,11 +421,29 @@ class PrivateRedis:
             with log_path.open("rb") as log:
                 log.seek(log_start)
                 said = log.read().decode(errors="replace").replace(self._password, "***")
-            kind = _PortTakenError if "Address already in use" in said else ServerStartError
-            tail = "\n".join(said.splitlines()[-_LOG_TAIL_LINES:])
-            raise kind(
-                f"{self.server.path} on port {port}: {error}. Its log ends with:\n{tail}"
-            ) from None
+            raise self._failure(port, error, said) from None
+
+    def _server_process(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]:
+        # The configuration goes in by standard input ("-"): on the command line, the password would
+        # be in ps. A session of its own: Ctrl-C in a terminal stops us, and we stop the server when
+        # all is drained.
+        return subprocess.Popen(  # noqa: S603 - find_server's binary, no shell
+            [self.server.path, "-"],
+            cwd=self.directory,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            umask=0o077,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+    def _failure(self, port: int, error: PrivateRedisError, said: str) -> PrivateRedisError:
+        """Why it did not start, by its log."""
+        kind = _PortTakenError if "Address already in use" in said else ServerStartError
+        tail = "\n".join(said.splitlines()[-_LOG_TAIL_LINES:])
+        return kind(f"{self.server.path} on port {port}: {error}. Its log ends with:\n{tail}")
 
     def _await_answer(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + self._start_timeout
@@ -476,6 +475,17 @@ class PrivateRedis:
             _tell(self._watchdog, b"over\n")
             self._watchdog.wait()
             self._watchdog = None
+
+
+def _watchdog_process(pid: int) -> subprocess.Popen[bytes]:
+    """What ends the server when this process does not; see ``_WATCHDOG``."""
+    return subprocess.Popen(  # noqa: S603 - a constant script, a process id
+        ["/bin/sh", "-c", _WATCHDOG, "klaviyo-relay-watchdog", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _tell(process: subprocess.Popen[bytes], text: bytes) -> None:

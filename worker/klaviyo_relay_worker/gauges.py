@@ -156,34 +156,51 @@ class Gauges:
 
 def families_of(reading: Reading) -> Iterator[Metric]:
     """What a reading says."""
-    report = reading.report
-    lanes = [
-        ((account, lane), numbers)
-        for account in _shown(report["accounts"])
-        for lane, numbers in report["accounts"][account]["lanes"].items()
-    ]
-    for name, (number, text) in _LANE_GAUGES.items():
-        values = ((labels, numbers[number]) for labels, numbers in lanes)
-        yield _filled(GaugeMetricFamily(_full(name), text, labels=_BY_LANE), values)
-    for name, (number, text) in _LANE_COUNTERS.items():
-        values = ((labels, numbers[number]) for labels, numbers in lanes)
-        yield _filled(CounterMetricFamily(_full(name), text, labels=_BY_LANE), values)
+    yield from _of_lanes(reading.report)
     text = "Circuit breaker: 0 closed, 1 half-open, 2 open."
     family = GaugeMetricFamily(_full("breaker_state"), text, labels=("account", "family"))
     yield _filled(family, reading.breakers.items())
     text = "Share of Klaviyo's limit a minute that we used in the last one."
     family = GaugeMetricFamily(_full("quota_used_ratio"), text, labels=("account", "endpoint"))
     yield _filled(family, reading.quotas.items())
-    yield _gauge("lost", "Commands that the equation leaves over; must be 0.", report["lost"])
-    text = "Commands that are there without having been accepted; must be 0."
-    yield _gauge("surplus", text, report["surplus"])
-    text = "Accounts beyond the most that have series of their own."
+    yield from _of_the_whole(reading)
+
+
+def _of_lanes(report: dict[str, Any]) -> Iterator[Metric]:
+    lanes = [
+        ((account, lane), numbers)
+        for account in _shown(report["accounts"])
+        for lane, numbers in report["accounts"][account]["lanes"].items()
+    ]
+    kinds: tuple[tuple[Any, dict[str, tuple[str, str]]], ...] = (
+        (GaugeMetricFamily, _LANE_GAUGES),
+        (CounterMetricFamily, _LANE_COUNTERS),
+    )
+    for kind, families in kinds:
+        for name, (number, text) in families.items():
+            values = [(labels, numbers[number]) for labels, numbers in lanes]
+            yield _filled(kind(_full(name), text, labels=_BY_LANE), values)
+
+
+def _of_the_whole(reading: Reading) -> Iterator[Metric]:
+    report = reading.report
     left_out = max(0, len(report["accounts"]) - ACCOUNTS_MOST)
-    yield _gauge("accounts_left_out", text, left_out)
-    text = "Memory that Redis uses, for everything."
-    yield _gauge("redis_memory_used_bytes", text, reading.memory_used)
-    text = "Redis's maxmemory; 0 without a limit."
-    yield _gauge("redis_memory_max_bytes", text, reading.memory_most)
+    for name, text, value in (
+        ("lost", "Commands that the equation leaves over; must be 0.", report["lost"]),
+        (
+            "surplus",
+            "Commands that are there without having been accepted; must be 0.",
+            report["surplus"],
+        ),
+        ("accounts_left_out", "Accounts beyond the most that have series of their own.", left_out),
+        (
+            "redis_memory_used_bytes",
+            "Memory that Redis uses, for everything.",
+            reading.memory_used,
+        ),
+        ("redis_memory_max_bytes", "Redis's maxmemory; 0 without a limit.", reading.memory_most),
+    ):
+        yield _gauge(name, text, value)
 
 
 def _shown(accounts: Iterable[str]) -> list[str]:

@@ -7,10 +7,11 @@ from typing import Any
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.breaker import Breakers, family_of
 
+# Answers of PTTL (Redis documentation): there is no such key; it never ends.
 _NO_KEY, _NO_END = -2, -1
 
 
@@ -41,6 +42,51 @@ class View(Struct, frozen=True):
         return min((when - self.now for when in self.wants_at if when > self.now), default=None)
 
 
+class _Reading(Struct, frozen=True):
+    """What Redis tells of a lane, in the order of the pipeline.
+
+    Attributes:
+        backlog: commands in the stream.
+        first: the oldest of them, with its key.
+        due: what is parked or followed and is due first, with its time in milliseconds.
+        state: until, paused, looked: members of the lane's state, or None.
+        counts: members of the lane's counts.
+        lease: milliseconds that it lasts, or one of Redis's two answers below 0.
+    """
+
+    backlog: int
+    first: list[Any]
+    due: list[Any]
+    state: list[Any]
+    counts: dict[bytes, bytes]
+    lease: int
+
+    @property
+    def work_at(self) -> list[float]:
+        """When there is something to do, were it not for lease, snooze and breakers."""
+        if self.state[1] or self.lease == _NO_END:
+            return []
+        times = [when / 1000 for _, when in self.due]
+        return [0.0, *times] if self.backlog else times
+
+    @property
+    def until(self) -> float:
+        """Until when the lane is snoozed, in seconds since 1970."""
+        return float(self.state[0] or 0)
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a planner holds the lane still; 0 if there is none."""
+        return 0.0 if self.lease == _NO_KEY else self.lease / 1000
+
+    @property
+    def progress(self) -> tuple[Any, ...]:
+        """See `View`."""
+        until, _, looked = self.state
+        head = self.first[0][0] if self.first else b""
+        return (head, tuple(self.due), until, looked, tuple(sorted(self.counts.items())))
+
+
 class Lookout:
     """Looks at the lanes of one Redis."""
 
@@ -68,7 +114,19 @@ class Lookout:
     def look(self, name: str) -> View:
         """Look at one lane."""
         account, lane = split(name)
-        keys = self._keys.lane(account, lane)
+        found = self._read(self._keys.lane(account, lane))
+        breakers = self._breakers.look(account, family_of(lane))
+        now = breakers[0].now
+        waits = max(found.lease_seconds, *(one.wait_seconds for one in breakers))
+        not_before = max(found.until, now + waits if waits else 0.0)
+        return View(
+            wants_at=[max(when, not_before) for when in found.work_at],
+            has_planner=found.lease != _NO_KEY,
+            progress=found.progress,
+            now=now,
+        )
+
+    def _read(self, keys: LaneKeys) -> _Reading:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.xlen(keys.stream)
         pipeline.xrange(keys.stream, count=1)
@@ -76,20 +134,4 @@ class Lookout:
         pipeline.hmget(keys.state, "until", "paused", "looked")
         pipeline.hgetall(keys.counts)
         pipeline.pttl(keys.lease)
-        backlog, first, due, (until, paused, looked), counts, lease = pipeline.execute()
-        breakers = self._breakers.look(account, family_of(lane))
-        has_planner = lease != _NO_KEY
-        times = [0.0] if backlog else []
-        times += [due[0][1] / 1000] if due else []
-        if paused or lease == _NO_END:
-            times = []
-        wait = max(lease / 1000 if has_planner else 0.0, *(one.wait_seconds for one in breakers))
-        now = breakers[0].now
-        from_then_on = max(float(until or 0), now + wait if wait else 0.0)
-        head = first[0][0] if first else b""
-        return View(
-            wants_at=[max(when, from_then_on) for when in times],
-            has_planner=has_planner,
-            progress=(head, tuple(due), until, looked, tuple(sorted(counts.items()))),
-            now=now,
-        )
+        return _Reading(*pipeline.execute())

@@ -11,23 +11,40 @@ not, at least one command is lost and another one there twice.
 from __future__ import annotations
 
 import sqlite3
-import time
 from typing import Any
 
+from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
-from klaviyo_relay_worker.breaker import PERSON, Breakers, family_of
+from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
 from klaviyo_relay_worker.judge import OUTAGE
 
 # Of so many stored commands and bytes the ids are looked at in the same step; it takes Redis some
 # 15 ms. Of more only with an audit.
 IDS_MOST, BYTES_MOST = 5_000, 8_000_000
+# The doorbell's sweep finds any work within a second; a busy worker comes within this.
+UNSERVED_SECONDS = 60.0
+_PLACES = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
+
+
+class _Reading(Struct):
+    """What status.lua tells of a lane, in its order."""
+
+    backlog: int
+    counts: list[bytes]
+    parked: int
+    dead: int
+    first: bytes
+    state: list[bytes]
+    has_planner: int
+    following: int
+    stored_ids: bytes
 
 
 class Status:
@@ -68,60 +85,78 @@ class Status:
         return {"accounts": accounts, **totals}
 
     def lane(self, account: str, lane: str, *, audits: bool = False) -> dict[str, Any]:
-        """The numbers of one lane."""
+        """The numbers of one lane: commands, and `oldest_seconds` by Redis's clock."""
         keys = self._keys.lane(account, lane)
-        backlog, pairs, parked, dead, first, state, has_planner, following, stored = self._read(
-            keys=[
-                keys.stream,
-                keys.counts,
-                keys.parked,
-                keys.dead,
-                keys.state,
-                keys.lease,
-                keys.following,
-                keys.rows,
-            ],
-            args=[IDS_MOST if self._ids_most is None else self._ids_most, BYTES_MOST],
-        )
-        counts = {k.decode(): int(v) for k, v in _pairs(pairs).items()}
-        waiting = {k.decode(): v.decode() for k, v in _pairs(state).items()}
+        reading = self._look(keys)
+        whole, own = self._breakers.look(account, family_of(lane))
+        counts = {k.decode(): int(v) for k, v in _pairs(reading.counts).items()}
+        waiting = {k.decode(): v.decode() for k, v in _pairs(reading.state).items()}
         by_rule = {k[8:]: n for k, n in counts.items() if k.startswith("dropped:")}
         report = {
             "accepted": counts.get("accepted", 0),
             "delivered": counts.get("delivered", 0),
-            "dead": dead,
+            "dead": reading.dead,
             "dropped": sum(by_rule.values()),
             "discarded": counts.get("discarded", 0),
-            "backlog": backlog,
-            "parked": parked,
-            "following": following,
-            "oldest_seconds": _age(first),
-            **self._breaker(account, lane, waiting),
+            "backlog": reading.backlog,
+            "parked": reading.parked,
+            "following": reading.following,
+            "oldest_seconds": _age(reading.first, own.now),
+            **_breaker(whole, own, waiting),
             "dropped_by_rule": by_rule,
-            "in_delivery": bool(has_planner),
+            "in_delivery": bool(reading.has_planner),
         }
-        places = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
-        missing = report["accepted"] - sum(report[place] for place in places)
-        differs = None
-        if stored:
-            differs = int(stored) != expected(counts)
-        elif audits:
-            differs = self._auditor.differs(keys)
+        missing = report["accepted"] - sum(report[place] for place in _PLACES)
+        differs = self._differs(keys, reading, counts, audits=audits)
         return report | _verdict(missing, differs=differs, audits=audits)
 
-    def _breaker(self, account: str, lane: str, state: dict[str, str]) -> dict[str, Any]:
-        """The breaker, whether the lane is paused and why, and what it waits for."""
-        whole, own = self._breakers.look(account, family_of(lane))
-        why = PERSON if "paused" in state else whole.reason or own.reason
-        waits_for = why or _waits_for(state, own.now)
-        if not waits_for and own.word != "closed":
-            waits_for = OUTAGE
-        return {
-            "breaker": own.word,
-            "paused": bool(why),
-            "paused_because": why,
-            "waits_for": waits_for,
-        }
+    def _look(self, keys: LaneKeys) -> _Reading:
+        """A lane at one instant."""
+        most = IDS_MOST if self._ids_most is None else self._ids_most
+        names = (
+            keys.stream, keys.counts, keys.parked, keys.dead,
+            keys.state, keys.lease, keys.following, keys.rows,
+        )  # fmt: skip
+        return _Reading(*self._read(keys=names, args=[most, BYTES_MOST]))
+
+    def _differs(
+        self, keys: LaneKeys, reading: _Reading, counts: dict[str, int], *, audits: bool
+    ) -> bool | None:
+        """Whether other ids are stored than should be; None if nobody has looked."""
+        if reading.stored_ids:
+            return int(reading.stored_ids) != expected(counts)
+        return self._auditor.differs(keys) if audits else None
+
+
+def _breaker(whole: BreakerState, own: BreakerState, state: dict[str, str]) -> dict[str, Any]:
+    """The breaker, whether the lane is paused and why, and what it waits for."""
+    why = PERSON if "paused" in state else whole.reason or own.reason
+    waits_for = why or _waits_for(state, own.now)
+    if not waits_for and own.word != "closed":
+        waits_for = OUTAGE
+    return {
+        "breaker": own.word,
+        "paused": bool(why),
+        "paused_because": why,
+        "waits_for": waits_for,
+    }
+
+
+def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
+    """A word for what a lane does, and why; from its numbers.
+
+    Returns:
+        paused, waits, delivering, unserved (a backlog that no worker has come for within a minute)
+        or idle; and for the first two the reason, else "".
+    """
+    if numbers["paused"]:
+        return "paused", numbers["paused_because"]
+    if numbers["waits_for"]:
+        return "waits", numbers["waits_for"]
+    if numbers["in_delivery"]:
+        return "delivering", ""
+    is_unserved = numbers["backlog"] and numbers["oldest_seconds"] > UNSERVED_SECONDS
+    return ("unserved" if is_unserved else "idle"), ""
 
 
 def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str, int]:
@@ -167,11 +202,11 @@ def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _age(first: bytes) -> float:
-    """Age of the oldest entry, in seconds, by the time in its id."""
+def _age(first: bytes, now: float) -> float:
+    """Age of the oldest entry, in seconds, by the time in its key; `now` is Redis's, too."""
     if not first:
         return 0.0
-    return round(max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000), 1)
+    return round(max(0.0, now - int(first.partition(b"-")[0]) / 1000), 1)
 
 
 def _waits_for(state: dict[str, str], now: float) -> str:

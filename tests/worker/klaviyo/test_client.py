@@ -9,9 +9,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from importlib.metadata import version
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
 from klaviyo_relay_worker.errors import AnswerLostError, NotSentError, TransportError
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
@@ -29,73 +32,6 @@ POST = Request(endpoint="POST /api/events", path="/api/events", body=b'{"data":{
 
 def url_of(listener: socket.socket) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-class Server:
-    """Accepts connections and hands each to `behave`, after the whole request was read."""
-
-    def __init__(self, behave: Callable[[socket.socket], None]) -> None:
-        self.received: list[bytes] = []
-        self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._connections: list[socket.socket] = []
-        self.url = url_of(self._listener)
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            while received := _whole_request(connection):
-                self.received.append(received)
-                self._behave(connection)
-
-    def close(self) -> None:
-        for one in (self._listener, *self._connections):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for thread in self._threads:
-            thread.join(10)
-
-
-def _whole_request(connection: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received or not _is_whole(received):
-        more = connection.recv(65536)
-        if not more:
-            return b""
-        received += more
-    return received
-
-
-def _is_whole(received: bytes) -> bool:
-    head, _, body = received.partition(b"\r\n\r\n")
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    return len(body) >= int(length or b"0")
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], Server]]:
-    servers: list[Server] = []
-
-    def start(behave: Callable[[socket.socket], None]) -> Server:
-        servers.append(Server(behave))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture
@@ -230,6 +166,7 @@ def test_a_request_carries_key_revision_type_and_body(serve, client_of):
     assert lines[0] == b"post /api/events http/1.1"
     assert b"authorization: klaviyo-api-key " + KEY.encode() in lines
     assert b"revision: 2026-07-15" in lines
+    assert b"user-agent: klaviyo-relay/" + version("klaviyo-relay").encode() in lines
     assert b"content-type: application/vnd.api+json" in lines
     assert body == POST.body
 
@@ -261,7 +198,7 @@ def test_a_kept_connection_that_the_server_closed_is_replaced(serve, client_of, 
         until(lambda n=number: len(server.received) == n)
 
 
-def test_one_late_request_harms_no_other(serve, client_of):
+def test_one_late_request_harms_no_other(serve, client_of, until):
     slow = threading.Event()
 
     def behave(connection):
@@ -281,14 +218,42 @@ def test_one_late_request_harms_no_other(serve, client_of):
     slow.set()
     thread = threading.Thread(target=late)
     thread.start()
-    while not server.received:
-        time.sleep(0.005)
+    until(lambda: server.received)
     slow.clear()
     began = time.monotonic()
     while time.monotonic() - began < SECONDS + 0.3:
         assert client.send(POST).body == b"fast"
     thread.join(10)
     assert results == ["late"]
+
+
+def kinds_of(kind):
+    return {kind}.union(*(kinds_of(one) for one in kind.__subclasses__()))
+
+
+def foreign(kind):
+    """An exception of this kind, whatever its own constructor wants."""
+    error = kind.__new__(kind)
+    error.args = ("refused",)
+    return error
+
+
+def test_every_exception_of_the_libraries_is_translated(monkeypatch, client_of):
+    kinds = kinds_of(requests.RequestException) | kinds_of(HTTPError) | kinds_of(OSError)
+    never_left = kinds_of(requests.ConnectTimeout) | kinds_of(NewConnectionError)
+    client = client_of("http://127.0.0.1:1")
+    found = {}
+    for kind in kinds:
+
+        def fail(*_args, kind=kind, **_more):
+            raise foreign(kind)
+
+        monkeypatch.setattr(HTTPAdapter, "send", fail)
+        with pytest.raises(TransportError) as caught:
+            client.send(POST)
+        found[kind] = type(caught.value)
+    assert found == {k: NotSentError if k in never_left else AnswerLostError for k in kinds}
+    assert {ConnectionResetError, requests.exceptions.SSLError, ProtocolError} <= found.keys()
 
 
 @pytest.mark.parametrize(

@@ -29,3 +29,10 @@ def test_a_body_that_cannot_be_read_is_an_empty_document(body):
 
 def test_a_body_is_read_as_json():
     assert Answer(200, {}, b'{"data":[1]}').document() == {"data": [1]}
+
+
+def test_quotas_count_by_the_endpoint_or_by_a_limit_of_its_own():
+    plain = Request(endpoint="GET /api/lists/{id}", path="/api/lists/A")
+    counted = Request(endpoint=plain.endpoint, path=plain.path, limit="GET … with profile_count")
+    assert (plain.quota_key, counted.quota_key) == (plain.endpoint, counted.limit)
+    assert counted.method == "GET"

@@ -1,7 +1,8 @@
 """The command line: `klaviyo-relay`.
 
 The console script exists in the base install too, so a missing extra must be said politely.
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, or an
+extra is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def main() -> None:
     if missing:
         message = f'klaviyo-relay: {missing[0]} is missing; pip install "klaviyo-relay[worker]"'
         print(message, file=sys.stderr)  # noqa: T201 - there is no logging yet
-        raise SystemExit(1)
+        raise SystemExit(2)
     from klaviyo_relay_worker.cli.commands import run
 
     run()

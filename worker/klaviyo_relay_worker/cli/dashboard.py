@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from importlib.util import find_spec
 
 import click
 
+from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay_worker.cli.extras import need
 from klaviyo_relay_worker.settings import WorkerSettings
-
-_NEEDED = ("jinja2", "starlette", "uvicorn")
 
 
 @click.command()
@@ -29,10 +28,7 @@ def dashboard(port: int, host: str, names: tuple[str, ...]) -> None:
     Example:
       klaviyo-relay dashboard --port 8765
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        text = f'{missing[0]} is missing; pip install "klaviyo-relay[dashboard]"'
-        raise click.ClickException(text)
+    need("dashboard", "jinja2", "starlette", "uvicorn")
     from klaviyo_relay_worker.dashboard.app import create_app, listen, server_of
     from klaviyo_relay_worker.dashboard.binding import Binding
 
@@ -44,7 +40,7 @@ def dashboard(port: int, host: str, names: tuple[str, ...]) -> None:
     try:
         listening = listen(binding)
     except OSError as error:
-        raise click.ClickException(f"cannot listen at {host}:{port}: {error}") from None
+        raise ConfigurationError([f"cannot listen at {host}:{port}: {error}"]) from None
     with listening:
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"dashboard at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")

@@ -41,10 +41,12 @@ for command in (dead_redrive, dead_discard, dead_export):
 
 @dead.command("list")
 @with_filters
-@click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True)
+@click.option(
+    "--count", type=click.IntRange(min=1), default=LISTED, show_default=True, help="at most so many"
+)
 @click.option("--all", "every", is_flag=True, help="all of them, in no order")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document a line")
-def dead_list(limit: int, every: bool, as_json: bool, **filters: Any) -> None:  # noqa: FBT001 - click passes flags by name
+def dead_list(count: int, every: bool, as_json: bool, **filters: Any) -> None:  # noqa: FBT001 - click passes flags by name
     r"""Dead letters and why they died, oldest first. Payloads are private: see `dead show ID`.
 
     \b
@@ -53,14 +55,14 @@ def dead_list(limit: int, every: bool, as_json: bool, **filters: Any) -> None:  
     """
     pages = open_box().pages(filter_of(filters))
     if every:
-        count = sum(_say(page, as_json=as_json) for page in pages)
+        found = sum(_say(page, as_json=as_json) for page in pages)
     else:
-        oldest, count = _oldest(pages, limit)
+        oldest, found = _oldest(pages, count)
         _say(oldest, as_json=as_json)
-    if not count:
+    if not found:
         raise click.ClickException("no dead letter fits")
-    if not every and count > limit:
-        click.echo(f"{count - limit:,} more; see --limit and --all", err=True)
+    if not every and found > count:
+        click.echo(f"{found - count:,} more; see --count and --all", err=True)
 
 
 def _say(letters: list[DeadLetter], *, as_json: bool) -> int:
@@ -69,14 +71,14 @@ def _say(letters: list[DeadLetter], *, as_json: bool) -> int:
     return len(letters)
 
 
-def _oldest(pages: Pages, limit: int) -> tuple[list[DeadLetter], int]:
+def _oldest(pages: Pages, most: int) -> tuple[list[DeadLetter], int]:
     """The oldest letters, without their payloads, and how many there were in all."""
     oldest: list[DeadLetter] = []
     count = 0
     for page in pages:
         count += len(page)
         bare = (replace(one, envelope=None, message=None) for one in page)
-        oldest = heapq.nsmallest(limit, chain(oldest, bare), key=lambda one: (one.dead_at, one.id))
+        oldest = heapq.nsmallest(most, chain(oldest, bare), key=lambda one: (one.dead_at, one.id))
     return oldest, count
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from klaviyo_relay.calls import commands_of
-from klaviyo_relay.commands import KINDS, Command
+from klaviyo_relay.commands import KINDS, TRACK_ONCE_ID, Command, Track
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.producer import Producer
@@ -18,6 +18,9 @@ _OBJECTS = ("properties", "location", "append", "unappend", "profile")
 _LISTS = ("unset", "channels")
 _ARGUMENTS = ("metric", "list_id", "new_name")
 _FLUSH_SECONDS = 5.0
+_SUMMARIES = {
+    "track_once": "As track, but Klaviyo keeps a profile's first event of this metric alone."
+}
 
 
 def _parameter(field: FieldInfo, kind: type[Command]) -> click.Parameter:
@@ -35,17 +38,22 @@ def _parameter(field: FieldInfo, kind: type[Command]) -> click.Parameter:
     return click.Option([option, name], help=text, required=field.required)
 
 
-def _command(kind: type[Command]) -> click.Command:
+def _command(kind: type[Command], name: str = "", **fixed: str) -> click.Command:
+    """The verb of a kind of command, under its own name or another.
+
+    Args:
+        fixed: fields that have this value always, and so no option.
+    """
     verb = str(kind.__struct_config__.tag)
-    parameters = [_parameter(field, kind) for field in fields(kind)]
+    parameters = [_parameter(field, kind) for field in fields(kind) if field.name not in fixed]
     if verb == "track":
         parameters.append(click.Option(["--profile"], help="a JSON object, as identify takes it"))
     parameters.append(click.Option(["--account"], default=DEFAULT_ACCOUNT, show_default=True))
-    summary = (kind.__doc__ or "").splitlines()[0]
+    summary = _SUMMARIES.get(name) or (kind.__doc__ or "").splitlines()[0]
     return click.Command(
-        verb.replace("_", "-"),
+        (name or verb).replace("_", "-"),
         params=parameters,
-        callback=lambda account, **given: _enqueue(verb, account, given),
+        callback=lambda account, **given: _enqueue(verb, account, {**given, **fixed}),
         help=f"{summary}\n\nPrints the command's id once it is in Redis.",
     )
 
@@ -77,4 +85,7 @@ def _value(name: str, value: Any) -> Any:
         raise click.BadParameter(f"{name} must be a JSON object: {error}") from None
 
 
-VERB_COMMANDS = tuple(_command(kind) for kind in KINDS)
+VERB_COMMANDS = (
+    *(_command(kind) for kind in KINDS),
+    _command(Track, "track_once", unique_id=TRACK_ONCE_ID),
+)

@@ -62,12 +62,7 @@ def _lines(found: Explanation, settings: Settings) -> Iterator[str]:
     yield found.id + (f"  enqueued {_time(found.enqueued_at)}" if found.enqueued_at else "")
     for record in found.journal:
         yield f"{_time(record.at)}  {record.lane}  {_event(record)}"
-    for place in found.places:
-        yield f"now  {place.lane}  {place.verb} {_where(place)}{_state(place)}"
-        if place.payload is not None:
-            yield bytes(place.payload).decode()
-    if found.journal and not found.places:
-        yield "now  nowhere: it is settled" if _is_settled(found) else "now  nowhere; see `status`"
+    yield from _now(found)
     if found.created_list:
         yield f"the list is {found.created_list}"
     if not found.is_known:
@@ -75,6 +70,16 @@ def _lines(found: Explanation, settings: Settings) -> Iterator[str]:
         yield from _unknown_lanes(found)
     if found.redis:
         yield f"Redis was not asked ({masked(settings.redis_url)}): {found.redis}"
+
+
+def _now(found: Explanation) -> Iterator[str]:
+    """Where it is, or that it is nowhere any more."""
+    for place in found.places:
+        yield f"now  {place.lane}  {place.verb} {_where(place)}{_state(place)}"
+        if place.payload is not None:
+            yield bytes(place.payload).decode()
+    if found.journal and not found.places:
+        yield "now  nowhere: it is settled" if _is_settled(found) else "now  nowhere; see `status`"
 
 
 def _is_settled(found: Explanation) -> bool:

@@ -22,10 +22,12 @@ _FLUSH_SECONDS = 5.0
 
 @click.command()
 @click.option("--email", help="e-mail address")
-@click.option("--phone", help="number in E.164 form")
-@click.option("--id", "profile_id", help="Klaviyo's id of the profile")
+@click.option("--phone-number", help="number in E.164 form")
+@click.option("--profile-id", help="Klaviyo's id of the profile")
 @click.option("--account", default=DEFAULT_ACCOUNT, show_default=True)
-def forget(email: str | None, phone: str | None, profile_id: str | None, account: str) -> None:
+def forget(
+    email: str | None, phone_number: str | None, profile_id: str | None, account: str
+) -> None:
     r"""Delete a person at Klaviyo, and take their older commands out of all lanes.
 
     Give exactly one identifier. Commands that still wait in a spool are dropped when they come in.
@@ -35,7 +37,7 @@ def forget(email: str | None, phone: str | None, profile_id: str | None, account
       klaviyo-relay forget --email ada@example.org
     """
     try:
-        command = DeleteProfile(email=email, phone_number=phone, profile_id=profile_id)
+        command = DeleteProfile(email=email, phone_number=phone_number, profile_id=profile_id)
     except InvalidCommandError as error:
         raise click.UsageError(str(error)) from None
     at = time.time_ns() // 1_000_000

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.settings import Settings
+from klaviyo_relay_worker.cli.extras import need
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -25,8 +24,8 @@ _ANY_PORT = click.IntRange(0, 65_535)
 
 @click.command()
 @click.option("--port", type=_ANY_PORT, default=PORT, show_default=True, help="0: any free one")
-@click.option("--address", default=LOOPBACK, show_default=True, help="where to listen")
-def metrics(port: int, address: str) -> None:
+@click.option("--host", default=LOOPBACK, show_default=True, help="address to listen at")
+def metrics(port: int, host: str) -> None:
     r"""Serve what stands in Redis and in this machine's spool, for Prometheus.
 
     Needs no API key. A worker serves the same, and its own counters, with --metrics-port.
@@ -39,7 +38,7 @@ def metrics(port: int, address: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_signal: over.set())
     registry = open_registry()
-    click.echo(f"metrics at {serve(registry, address, port)}", err=True)
+    click.echo(f"metrics at {serve(registry, host, port)}", err=True)
     over.wait()
 
 
@@ -49,15 +48,13 @@ def open_registry() -> CollectorRegistry:
     Raises:
         ConfigurationError: the extra is missing, or the environment's settings cannot work.
     """
-    if find_spec("prometheus_client") is None:
-        fault = 'prometheus-client is missing; pip install "klaviyo-relay[prometheus]"'
-        raise ConfigurationError([fault])
+    need("prometheus", "prometheus_client")
     from klaviyo_relay_worker.exposition import registry_of
 
     return registry_of(Settings.from_env())
 
 
-def serve(registry: CollectorRegistry, address: str, port: int) -> str:
+def serve(registry: CollectorRegistry, host: str, port: int) -> str:
     """Answer scrapes; returns the URL.
 
     Raises:
@@ -65,8 +62,8 @@ def serve(registry: CollectorRegistry, address: str, port: int) -> str:
     """
     from klaviyo_relay_worker import exposition
 
-    chosen = exposition.serve(registry, address, port)
-    return f"http://{f'[{address}]' if ':' in address else address}:{chosen}/metrics"
+    chosen = exposition.serve(registry, host, port)
+    return f"http://{f'[{host}]' if ':' in host else host}:{chosen}/metrics"
 
 
 def with_metrics_options(command: Any) -> Any:
@@ -77,11 +74,11 @@ def with_metrics_options(command: Any) -> Any:
         envvar="KLAVIYO_RELAY_METRICS_PORT",
         help=f"serve metrics for Prometheus, by custom at {PORT}",
     )
-    address = click.option(
-        "--metrics-address",
+    host = click.option(
+        "--metrics-host",
         default=LOOPBACK,
         show_default=True,
-        envvar="KLAVIYO_RELAY_METRICS_ADDRESS",
-        help="where to serve them",
+        envvar="KLAVIYO_RELAY_METRICS_HOST",
+        help="address to serve them at",
     )
-    return port(address(command))
+    return port(host(command))

@@ -23,7 +23,7 @@ from klaviyo_relay_worker.checkup import check_redis, check_spool
 from klaviyo_relay_worker.key_checkup import check_keys
 from klaviyo_relay_worker.redis_checkup import check_persistence
 from klaviyo_relay_worker.settings import WorkerSettings
-from klaviyo_relay_worker.status import Status, spool_report
+from klaviyo_relay_worker.status import Status, spool_report, state_of
 from klaviyo_relay_worker.work_checkup import check_work
 
 WATCH_SECONDS = 1.0
@@ -116,11 +116,9 @@ def _unchecked(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _state(numbers: dict[str, Any]) -> str:
-    if numbers["paused"]:
-        return f"paused: {numbers['paused_because']}"
-    if numbers["waits_for"]:
-        return f"waits: {numbers['waits_for']} (breaker {numbers['breaker']})"
-    return "delivering" if numbers["in_delivery"] else "idle"
+    word, why = state_of(numbers)
+    text = f"{word}: {why}" if why else word
+    return f"{text} (breaker {numbers['breaker']})" if word == "waits" else text
 
 
 _MARKS = {"ok": "  ok     ", "warning": "  WARNING", "fault": "  FAULT  "}

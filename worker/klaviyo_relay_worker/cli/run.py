@@ -48,7 +48,7 @@ def worker(  # noqa: PLR0917 - click passes by name
     task_events: bool,  # noqa: FBT001 - the same
     log_format: Form | None,
     metrics_port: int | None,
-    metrics_address: str,
+    metrics_host: str,
 ) -> None:
     r"""Deliver: one process with everything that is needed. Run as many as you like, anywhere.
 
@@ -68,7 +68,7 @@ def worker(  # noqa: PLR0917 - click passes by name
     check_version(wait_for_redis(settings.redis_url))
     from klaviyo_relay_worker.app import create_app, run_worker
 
-    app = create_app(settings, telemetry=_telemetry(metrics_address, metrics_port))
+    app = create_app(settings, telemetry=_telemetry(metrics_host, metrics_port))
     # What was made so far lives as long as the process: the garbage collector need not look at it
     # again each time that a backlog makes many small objects.
     gc.freeze()
@@ -95,7 +95,7 @@ def _set_up_logging(form: Form | None, level: str) -> None:
         sys.__stdout__ = Path(os.devnull).open("w", encoding="ascii")  # type: ignore[misc]  # noqa: SIM115 - as long as the process
 
 
-def _telemetry(address: str, port: int | None) -> Telemetry:
+def _telemetry(host: str, port: int | None) -> Telemetry:
     """Who hears of the worker's deliveries.
 
     Raises:
@@ -107,7 +107,7 @@ def _telemetry(address: str, port: int | None) -> Telemetry:
     from klaviyo_relay_worker.telemetry.counters import Counters
 
     counters = Counters(registry)
-    logger.info("metrics at %s", serve(registry, address, port))
+    logger.info("metrics at %s", serve(registry, host, port))
     return Telemetry(log, trace, counters)
 
 

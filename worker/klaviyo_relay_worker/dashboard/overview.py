@@ -16,14 +16,12 @@ from klaviyo_relay_worker.dashboard.audit import Audit, Entry
 from klaviyo_relay_worker.dashboard.groups import SCANNED_MOST, Group, Heads, groups_of
 from klaviyo_relay_worker.dashboard.throughput import Picture, Throughput, picture
 from klaviyo_relay_worker.dashboard.usage import Usage, Usages
-from klaviyo_relay_worker.status import Status
+from klaviyo_relay_worker.status import Status, state_of
 
 # However many look at the page, Redis is asked no more often than this.
 _FRESH_SECONDS = 2.0
 _GROUPS_FRESH_SECONDS = 30.0
 _AUDIT_SHOWN = 20
-# The doorbell's sweep finds any work within a second; a busy worker comes within this.
-_UNSERVED_SECONDS = 60.0
 
 
 class LaneView(Struct, frozen=True):
@@ -43,13 +41,8 @@ class LaneView(Struct, frozen=True):
 
     @property
     def state(self) -> tuple[str, str]:
-        """A word for what it does (idle, works, waits, paused), and why."""
-        numbers = self.numbers
-        if numbers["paused"]:
-            return "paused", numbers["paused_because"]
-        if numbers["waits_for"]:
-            return "waits", numbers["waits_for"]
-        return ("works" if numbers["in_delivery"] else "idle"), ""
+        """A word for what it does, and why; see `status.state_of`."""
+        return state_of(self.numbers)
 
 
 class AccountView(Struct, frozen=True):
@@ -201,7 +194,7 @@ def _concerns_of_lane(lane: LaneView, *, is_told: bool) -> Iterator[Concern]:
     elif word == "waits" and why in _WAITS:
         level = "alarm" if why in _NEEDS_A_PERSON else "notice"
         yield Concern(level, f"{lane.name} waits: {_WAITS[why]}")
-    elif word == "idle" and numbers["backlog"] and numbers["oldest_seconds"] > _UNSERVED_SECONDS:
+    elif word == "unserved":
         text = f"{lane.name} has {numbers['backlog']:,} commands and nobody delivers them"
         yield Concern("alarm", f"{text}: does a worker run?")
 

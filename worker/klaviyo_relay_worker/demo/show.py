@@ -16,6 +16,7 @@ import click
 from redis import Redis
 
 from klaviyo_relay import validation
+from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.producer import Producer
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
@@ -27,7 +28,7 @@ from klaviyo_relay_worker.demo.purchases import (
     purchases,
 )
 from klaviyo_relay_worker.demo.stage import Sandboxed, sandbox_process, worker_process
-from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.embedded import PrivateRedis, PrivateRedisError, find_server
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 
@@ -39,8 +40,25 @@ LOOK_SECONDS = 0.25
 _PLACES = ("delivered", "dead", "dropped", "discarded", "backlog", "parked", "following")
 
 
+def _check_server() -> None:
+    """Say politely what is to be installed.
+
+    Raises:
+        ConfigurationError: there is no server that could be the private Redis.
+    """
+    try:
+        find_server()
+    except PrivateRedisError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
 def run_demo(customers: int | None) -> int:
-    """Deliver the history to a sandbox; returns the exit code."""
+    """Deliver the history to a sandbox; returns the exit code.
+
+    Raises:
+        ConfigurationError: there is no server that could be the private Redis.
+    """
+    _check_server()
     history = purchases(customers)
     with tempfile.TemporaryDirectory(prefix="klaviyo-relay-demo-") as name:
         home = Path(name)
@@ -65,7 +83,13 @@ def run_demo(customers: int | None) -> int:
 
 
 def run_live_demo(own: str) -> int:
-    """Deliver a handful of customers to Klaviyo itself; returns the exit code."""
+    """Deliver a handful of customers to Klaviyo itself; returns the exit code.
+
+    Raises:
+        ConfigurationError: as `run_demo`.
+        InvalidCommandError: `own` is no e-mail address.
+    """
+    _check_server()
     own = validation.email("--live", own)
     live = WorkerSettings.from_env()
     if "default" not in live.api_keys:
@@ -180,31 +204,39 @@ def _verdict(
     report: dict[str, Any], history: list[Purchase], klaviyo: Sandboxed, worker_log: Path
 ) -> int:
     summary = klaviyo.summary()
-    members = sum(one["members"] for one in summary["lists"].values() if one["name"] == LIST_NAME)
-    requests = {
-        name: sum(by_status.values()) for name, by_status in sorted(summary["requests"].items())
-    }
-    expected = {
-        "events": (summary["events"], len(history)),
-        "profiles": (summary["profiles"], len({one.customer for one in history})),
-        f"members of {LIST_NAME}": (members, len(loyal_customers(history))),
-    }
+    arrivals = _arrivals(summary, history)
     click.echo("\nWhat arrived at Klaviyo")
-    for name, (arrived, sent) in expected.items():
+    for name, (arrived, sent) in arrivals.items():
         click.echo(f"  {arrived:>6,} of {sent:,} {name}")
-    click.echo(
-        f"  {sum(requests.values()):>6,} requests, {summary['throttled']} of them answered 429"
-    )
-    for name, count in requests.items():
-        click.echo(f"  {count:>10,} {name}")
+    _say_requests(summary)
     click.echo(f"  {report['seconds']:>6.1f} seconds from the first call to the last delivery\n")
     _equation(report)
-    has_arrived = all(arrived == sent for arrived, sent in expected.values())
+    has_arrived = all(arrived == sent for arrived, sent in arrivals.values())
     if has_arrived and report["lost"] == 0:
         return 0
     click.echo("\nNot all of it arrived. The end of the worker's log:", err=True)
     _tail(worker_log)
     return 1
+
+
+def _arrivals(summary: dict[str, Any], history: list[Purchase]) -> dict[str, tuple[int, int]]:
+    """What -> how many the sandbox has, and how many it should have."""
+    members = sum(one["members"] for one in summary["lists"].values() if one["name"] == LIST_NAME)
+    return {
+        "events": (summary["events"], len(history)),
+        "profiles": (summary["profiles"], len({one.customer for one in history})),
+        f"members of {LIST_NAME}": (members, len(loyal_customers(history))),
+    }
+
+
+def _say_requests(summary: dict[str, Any]) -> None:
+    requests = {
+        name: sum(by_status.values()) for name, by_status in sorted(summary["requests"].items())
+    }
+    total, throttled = sum(requests.values()), summary["throttled"]
+    click.echo(f"  {total:>6,} requests, {throttled} of them answered 429")
+    for name, count in requests.items():
+        click.echo(f"  {count:>10,} {name}")
 
 
 def _live_verdict(report: dict[str, Any], worker_log: Path) -> int:

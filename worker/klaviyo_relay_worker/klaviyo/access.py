@@ -114,18 +114,18 @@ class Access:
 
     def _reserve(self, request: Request) -> None:
         # As a low-priority lane does, so that live deliveries find something left.
-        wait = self._limiter.reserve(self._account, request.endpoint, is_bulk_lane=True)
+        wait = self._limiter.reserve(self._account, request.quota_key, is_bulk_lane=True)
         if wait:
-            text = f"the rate limit of {request.endpoint} is used up for {wait:.1f} s"
+            text = f"the rate limit of {request.quota_key} is used up for {wait:.1f} s"
             raise RateLimitError(text, retry_after=wait, status=0)
 
     def _document(self, request: Request, answer: Answer) -> dict[str, Any]:
         if answer.status == 429:
             said = after_throttling(answer.headers.get("retry-after"), 1, self._chance)
-            self._limiter.throttled(self._account, request.endpoint, said)
+            self._limiter.throttled(self._account, request.quota_key, said)
             text = f"Klaviyo answers 429 to {request.endpoint}; again in {said:.0f} s"
             raise RateLimitError(text, retry_after=said)
-        self._limiter.learn(self._account, request.endpoint, answer.headers)
+        self._limiter.learn(self._account, request.quota_key, answer.headers)
         if not answer.is_accepted:
             raise error_of(request, answer)
         document = answer.document()

@@ -35,8 +35,6 @@ DIMENSIONS = frozenset(
         "Segment Count", "Subject", "To Number", "To Phone Region", "URL", "form_id",
     )
 )  # fmt: skip
-# Rows a page; a smaller page size is refused (recorded answers, revision 2026-07-15).
-PAGE_SIZE = 500
 
 
 class AggregateRow(Struct, frozen=True):
@@ -107,7 +105,7 @@ class AggregateQuery(Struct, frozen=True, kw_only=True):
             "interval": self.interval,
             "filter": self._filters(),
             "timezone": self.timezone,
-            "page_size": PAGE_SIZE,
+            "page_size": limits.AGGREGATE_ROWS_A_PAGE,
         }
         if self.by:
             attributes["by"] = list(self.by)

@@ -8,6 +8,7 @@ requests' and urllib3's errors
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from klaviyo_relay_worker.errors import AnswerLostError, NotSentError
 from klaviyo_relay_worker.klaviyo.deadline import current, deadline
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 
+# Seconds that a connection may take, as a part of the request's deadline.
 CONNECT_SECONDS = 4.0
 CONNECTIONS = 64
 _JSON_API = "application/vnd.api+json"
@@ -30,28 +32,24 @@ _PORTS = {"http": 80, "https": 443}
 logging.getLogger("urllib3.connectionpool").addFilter(lambda _record: current() is None)
 
 
-class _WatchedConnection(HTTPConnection):
-    """Hands its socket to the deadline of the request under way."""
+class _Watched:
+    """Mixed into a connection: hands its socket to the deadline of the request under way."""
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
         watcher = current()
         if watcher is not None:
             watcher.watch(self.sock)
-        super().request(*args, **kwargs)
+        super().request(*args, **kwargs)  # type: ignore[misc]  # the connection's
 
 
-class _WatchedSecureConnection(HTTPSConnection):
-    """The same over TLS."""
+class _WatchedConnection(_Watched, HTTPConnection):
+    pass
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        watcher = current()
-        if watcher is not None:
-            watcher.watch(self.sock)
-        super().request(*args, **kwargs)
+
+class _WatchedSecureConnection(_Watched, HTTPSConnection):
+    pass
 
 
 class _WatchedAdapter(HTTPAdapter):
@@ -106,7 +104,7 @@ class KlaviyoClient:
             "Authorization": f"Klaviyo-API-Key {api_key}",
             "revision": revision,
             "accept": _JSON_API,
-            "user-agent": "klaviyo-relay/0.1",
+            "user-agent": f"klaviyo-relay/{version('klaviyo-relay')}",
         }
 
     def send(self, request: Request) -> Answer:

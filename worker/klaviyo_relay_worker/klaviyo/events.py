@@ -16,8 +16,6 @@ from klaviyo_relay_worker.klaviyo.profiles import Profiles
 from klaviyo_relay_worker.klaviyo.resources import Event, Json, read, related_id
 
 Sort = Literal["desc", "asc"]
-# The longest page (OpenAPI 2026-07-15): fewest requests.
-A_PAGE = 1_000
 
 
 class Events(Group):
@@ -61,21 +59,12 @@ class Events(Group):
         if sort not in ("desc", "asc"):
             raise InvalidArgumentError("sort", "must be desc or asc")
         identity = self._metrics.id_given(metric_id, metric)
-        conditions = []
-        if profile_id is not None:
-            conditions.append(query.equals("profile_id", text("profile_id", profile_id)))
-        if identity is not None:
-            conditions.append(query.equals("metric_id", identity))
-        if since is not None:
-            conditions.append(query.since("datetime", moment("since", since)))
-        if until is not None:
-            conditions.append(query.until("datetime", moment("until", until)))
         path = query.path(
             "/api/events",
-            conditions,
+            [*_whose(profile_id, identity), *_when(since, until)],
             sort="datetime" if sort == "asc" else "-datetime",
             include="metric",
-            page_size=page_size(A_PAGE, count),
+            page_size=page_size(limits.EVENTS_A_PAGE, count),
             page_cursor=cursor,
         )
         return self._pages(
@@ -92,6 +81,20 @@ class Events(Group):
             self._profiles.get(profile_id)
         if metric_id is not None:
             self._metrics.get(metric_id)
+
+
+def _whose(profile_id: str | None, metric_id: str | None) -> Iterator[str]:
+    if profile_id is not None:
+        yield query.equals("profile_id", text("profile_id", profile_id))
+    if metric_id is not None:
+        yield query.equals("metric_id", metric_id)
+
+
+def _when(since: Moment | None, until: Moment | None) -> Iterator[str]:
+    if since is not None:
+        yield query.since("datetime", moment("since", since))
+    if until is not None:
+        yield query.until("datetime", moment("until", until))
 
 
 def _read(document: Json) -> Iterator[Event]:

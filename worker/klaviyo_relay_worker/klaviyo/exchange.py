@@ -13,16 +13,23 @@ class Request(Struct, frozen=True, kw_only=True):
     """One call.
 
     Attributes:
-        endpoint: method and path template, such as "GET /api/lists/{id}"; quotas count by it.
+        endpoint: method and path template, such as "GET /api/lists/{id}".
         path: the real path, with its query already encoded.
         body: JSON, or None.
         items: how many commands it carries.
+        limit: the name of the rate limit, where it is not the endpoint's; see `quota_key`.
     """
 
     endpoint: str
     path: str
     body: bytes | None = None
     items: int = 1
+    limit: str = ""
+
+    @property
+    def quota_key(self) -> str:
+        """By what quotas count it: the endpoint, unless a parameter has a limit of its own."""
+        return self.limit or self.endpoint
 
     @property
     def method(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo import limits, query
 from klaviyo_relay_worker.klaviyo.group import each, once
 from klaviyo_relay_worker.klaviyo.pages import Reading
 from klaviyo_relay_worker.klaviyo.resources import Exclusion, Json, Profile, time_of
@@ -21,7 +21,6 @@ from klaviyo_relay_worker.klaviyo.resources import Exclusion, Json, Profile, tim
 _MARKETING = "subscriptions.email.marketing"
 # Before anybody was ever excluded: without any condition, everybody would come.
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
-_A_PAGE = 100
 
 
 class Wanted(Struct, frozen=True):
@@ -43,7 +42,7 @@ class Wanted(Struct, frozen=True):
             "/api/profiles",
             self._conditions(),
             additional_fields_profile="subscriptions",
-            page_size=_A_PAGE,
+            page_size=limits.PROFILES_A_PAGE,
             page_cursor=cursor,
         )
 

@@ -23,11 +23,10 @@ class Group:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def _one(self, endpoint: str, path: str, argument: str) -> dict[str, Any]:
+    def _one(self, endpoint: str, path: str, argument: str, *, limit: str = "") -> dict[str, Any]:
         """One resource, by the id that an argument gave."""
-        found: dict[str, Any] = self._naming(argument)(Request(endpoint=endpoint, path=path))[
-            "data"
-        ]
+        ask = self._naming(argument)
+        found: dict[str, Any] = ask(Request(endpoint=endpoint, path=path, limit=limit))["data"]
         return found
 
     def _pages(
@@ -100,7 +99,9 @@ def paths_of(
         return iter([query.path(base, always, page_cursor=cursor, **parameters)])
     return (
         query.path(
-            base, [query.any_of(field, values[at : at + query.FILTER_MOST]), *always], **parameters
+            base,
+            [query.any_of(field, values[at : at + query.FILTER_MOST]), *always],
+            **parameters,
         )
         for field, values in named
         for at in range(0, len(values), query.FILTER_MOST)

@@ -1,6 +1,6 @@
-"""Klaviyo's rate limits: requests a second and a minute for each endpoint and account.
+"""Klaviyo's limits: requests a second and a minute for each endpoint and account, and sizes.
 
-Source: `x-klaviyo-ratelimit` of the OpenAPI document, revision 2026-07-15.
+Source: `x-klaviyo-ratelimit` of the OpenAPI document, revision 2026-07-15, where no other is named.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ GET_METRIC = "GET /api/metrics/{id}"
 QUERY_METRIC_AGGREGATES = "POST /api/metric-aggregates"
 GET_LISTS = "GET /api/lists"
 GET_LIST = "GET /api/lists/{id}"
-# Counting the members has a limit of its own (API overview, "rate limits": query parameters).
+# No endpoint, but the name of a limit: counting the members has its own (API overview, "rate
+# limits": query parameters), so quotas count it apart; see `Request.quota_key`.
 GET_LIST_AND_COUNT = "GET /api/lists/{id} with profile_count"
 GET_SEGMENTS = "GET /api/segments"
 GET_SEGMENT = "GET /api/segments/{id}"
@@ -96,3 +97,10 @@ RATE_LIMITS: dict[str, RateLimit] = {
     BULK_UNSUPPRESS: L,
     DELETE_PROFILE: S,
 }
+
+# Sizes of pages: the longest that Klaviyo gives, hence the fewest requests (`page[size]` of the
+# OpenAPI document; a longer one is refused).
+PROFILES_A_PAGE = 100
+EVENTS_A_PAGE = 1_000
+# Rows a page; a smaller page is refused (recorded answers, revision 2026-07-15).
+AGGREGATE_ROWS_A_PAGE = 500

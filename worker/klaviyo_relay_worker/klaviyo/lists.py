@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from klaviyo_relay_worker.klaviyo import limits, query
-from klaviyo_relay_worker.klaviyo.arguments import Moment, listed, moment
+from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.klaviyo.arguments import Moment, moment
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted
 from klaviyo_relay_worker.klaviyo.group import each
 from klaviyo_relay_worker.klaviyo.membership import Membership
@@ -24,7 +24,9 @@ class Lists(Membership):
 
     _kind = "list"
     _many = limits.GET_LISTS
+    _single = limits.GET_LIST
     _members = limits.GET_LIST_PROFILES
+    _with_count = limits.GET_LIST_AND_COUNT
 
     def all(self) -> Pages[MailingList]:
         """All lists."""
@@ -40,20 +42,7 @@ class Lists(Membership):
         Raises:
             NotFoundError: there is none by this id.
         """
-        endpoint = limits.GET_LIST_AND_COUNT if with_count else limits.GET_LIST
-        path = query.path(
-            f"/api/lists/{listed('list_id', list_id)}",
-            additional_fields_list="profile_count" if with_count else None,
-        )
-        return read(MailingList, self._one(endpoint, path, "list_id"))
-
-    def id_of(self, name: str) -> str:
-        """The id of the list with this name.
-
-        Raises:
-            InvalidArgumentError: there is none, or several.
-        """
-        return self._id_of(name)
+        return read(MailingList, self._get(list_id, with_count=with_count))
 
     def members(
         self,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from klaviyo_relay_worker.errors import InvalidArgumentError
-from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo import limits, query
 from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, listed, moment, people, text
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.group import Group, each, once, page_size, paths_of
 from klaviyo_relay_worker.klaviyo.pages import Pages
 from klaviyo_relay_worker.klaviyo.resources import Json, Profile
-
-# The longest page of members (OpenAPI 2026-07-15): fewest requests.
-A_PAGE = 100
 
 
 class Membership(Group):
@@ -23,8 +20,28 @@ class Membership(Group):
     _kind: ClassVar[str]
     """list or segment: in paths and in names of arguments."""
     _many: ClassVar[str]
+    _single: ClassVar[str]
     _members: ClassVar[str]
-    """The endpoints that read all of the kind, and the members of one."""
+    """The endpoints that read all of the kind, one, and the members of one."""
+    _with_count: ClassVar[str]
+    """The rate limit of reading one with the number of its members."""
+
+    def id_of(self, name: str) -> str:
+        """The id of the one with this name.
+
+        Raises:
+            InvalidArgumentError: there is none, or several.
+        """
+        return self._id_of(name)
+
+    def _get(self, identity: str, *, with_count: bool) -> dict[str, Any]:
+        argument = f"{self._kind}_id"
+        more: dict[str, Any] = {}
+        if with_count:
+            more[f"additional_fields_{self._kind}"] = "profile_count"
+        path = query.path(f"/api/{self._kind}s/{listed(argument, identity)}", **more)
+        limit = self._with_count if with_count else ""
+        return self._one(self._single, path, argument, limit=limit)
 
     def _id_given(self, identity: str | None, name: str | None) -> str:
         argument, value = chosen({f"{self._kind}_id": identity, f"{self._kind}_name": name})
@@ -64,7 +81,7 @@ class Membership(Group):
             conditions=joined,
             cursor=cursor,
             additional_fields_profile="subscriptions",
-            page_size=page_size(A_PAGE, None if named else count),
+            page_size=page_size(limits.PROFILES_A_PAGE, None if named else count),
         )
         profiles = each(Profile)
 

@@ -29,7 +29,9 @@ class Pages(Iterator[Item], Generic[Item]):
 
     Attributes:
         cursor: Klaviyo's, of the page after the one last read, by which a later read can go on;
-            None before the first page and after the last. Cursors last about three days.
+            None before the first page and after the last. Klaviyo's documents do not say how long a
+            cursor lasts; a person of Klaviyo's has said about three days (community.klaviyo.com,
+            topic 6355).
         asked: how many pages were read.
     """
 

@@ -12,8 +12,6 @@ from klaviyo_relay_worker.klaviyo.group import Group, each, once, page_size, pat
 from klaviyo_relay_worker.klaviyo.pages import Pages
 from klaviyo_relay_worker.klaviyo.resources import Exclusion, MailingList, Profile, read
 
-# The longest page (OpenAPI 2026-07-15): fewest requests.
-A_PAGE = 100
 _PATH = "/api/profiles"
 
 
@@ -80,7 +78,7 @@ class Profiles(Group):
             ],
             cursor=cursor,
             additional_fields_profile="subscriptions",
-            page_size=page_size(A_PAGE, None if named else count),
+            page_size=page_size(limits.PROFILES_A_PAGE, None if named else count),
         )
         reading = each(Profile)
         return self._pages(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from klaviyo_relay_worker.klaviyo import limits, query
-from klaviyo_relay_worker.klaviyo.arguments import Moment, listed
+from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker.klaviyo.arguments import Moment
 from klaviyo_relay_worker.klaviyo.group import each
 from klaviyo_relay_worker.klaviyo.membership import Membership
 from klaviyo_relay_worker.klaviyo.pages import Pages
@@ -17,7 +17,9 @@ class Segments(Membership):
 
     _kind = "segment"
     _many = limits.GET_SEGMENTS
+    _single = limits.GET_SEGMENT
     _members = limits.GET_SEGMENT_PROFILES
+    _with_count = limits.GET_SEGMENT_AND_COUNT
 
     def all(self) -> Pages[Segment]:
         """All segments."""
@@ -33,20 +35,7 @@ class Segments(Membership):
         Raises:
             NotFoundError: there is none by this id.
         """
-        endpoint = limits.GET_SEGMENT_AND_COUNT if with_count else limits.GET_SEGMENT
-        path = query.path(
-            f"/api/segments/{listed('segment_id', segment_id)}",
-            additional_fields_segment="profile_count" if with_count else None,
-        )
-        return read(Segment, self._one(endpoint, path, "segment_id"))
-
-    def id_of(self, name: str) -> str:
-        """The id of the segment with this name.
-
-        Raises:
-            InvalidArgumentError: there is none, or several.
-        """
-        return self._id_of(name)
+        return read(Segment, self._get(segment_id, with_count=with_count))
 
     def members(
         self,

@@ -80,15 +80,17 @@ class _Table:
             cell = row[at]
             if cell is not None and cell != "":
                 arguments[field] = cell if convert is None else convert(field, cell)
-        if self._names:
-            named = zip(self._names, self._pick(row), strict=True)
-            found = _present_text(named) if self._is_text else _present(named)
-            for name, convert in self._typed:
-                if name in found:
-                    found[name] = convert(f"properties.{name}", found[name])
-            if found:
-                _merge(arguments, found)
+        if self._names and (found := self._properties(row)):
+            _merge(arguments, found)
         return arguments
+
+    def _properties(self, row: Sequence[Any]) -> Arguments:
+        named = zip(self._names, self._pick(row), strict=True)
+        found = _present_text(named) if self._is_text else _present(named)
+        for name, convert in self._typed:
+            if name in found:
+                found[name] = convert(f"properties.{name}", found[name])
+        return found
 
 
 class _Objects:

@@ -106,17 +106,26 @@ class CsvRows:
 def _faults_of(header: list[str], delimiter: str) -> Iterator[str]:
     if not header:
         yield "there is no header: the first line of CSV must name the columns"
+    yield from _faults_of_names(header)
+    # What could not be decoded, as "surrogateescape" carries it on.
+    if any("\udc80" <= letter <= "\udcff" for letter in "".join(header)):
+        yield "the header is not UTF-8: say what it is with --encoding, such as cp1252"
+    if len(header) == 1:
+        yield from _faults_of_delimiter(header[0], delimiter)
+
+
+def _faults_of_names(header: list[str]) -> Iterator[str]:
     for name, many in Counter(header).items():
         if many > 1:
             yield f"the header names the column {name!r} {many} times"
     if "" in header:
         yield f"the header has no name for column {header.index('') + 1}"
-    if any("\udc80" <= letter <= "\udcff" for name in header for letter in name):
-        yield "the header is not UTF-8: say what it is with --encoding, such as cp1252"
-    if len(header) == 1:
-        for other, said in _OTHER_DELIMITERS.items():
-            if other in header[0] and other != delimiter:
-                yield f"the header has one column only; perhaps you need --delimiter {said}"
+
+
+def _faults_of_delimiter(only: str, delimiter: str) -> Iterator[str]:
+    for other, said in _OTHER_DELIMITERS.items():
+        if other in only and other != delimiter:
+            yield f"the header has one column only; perhaps you need --delimiter {said}"
 
 
 def _said(error: str) -> str:

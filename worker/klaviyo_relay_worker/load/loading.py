@@ -7,7 +7,7 @@ that, ship the chunk. So the note is never ahead of Redis; the lanes ignore what
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -69,40 +69,31 @@ def load(
     notes = _Notes(order, source)
     begun = notes.find(entrance, watch)
     notes.begin(begun)
-    if begun.position.row:
-        done = f"{begun.position.row:,}"
+    _go_to(begun, source, watch)
+    size = begun.tally.rejects_bytes
+    with (
+        closing(RejectFile(order.rejects_path, with_rows=order.with_rows, size=size)) as rejects,
+        Shipping(
+            entrance, begun.source, settings,
+            timeout=order.timeout, marks=begun.marks, tell=watch.say,
+        ) as shipping,
+    ):  # fmt: skip
+        run = _Run(
+            order, begun=begun, source=source, maker=maker,
+            rejects=rejects, shipping=shipping, notes=notes, watch=watch,
+        )  # fmt: skip
+        return run.to_the_end(entrance)
+
+
+def _go_to(begun: Checkpoint, source: Source, watch: Watch) -> None:
+    """Behind the rows that an earlier run has done."""
+    row = begun.position.row
+    if row:
+        is_over = begun.is_complete
         watch.say(
-            f"all {done} rows are in Redis already"
-            if begun.is_complete
-            else f"resumed behind row {done}"
+            f"all {row:,} rows are in Redis already" if is_over else f"resumed behind row {row:,}"
         )
         source.reader.seek(begun.position)
-    rejects = RejectFile(
-        order.rejects_path, with_rows=order.with_rows, size=begun.tally.rejects_bytes
-    )
-    shipping = Shipping(
-        entrance,
-        begun.source,
-        settings,
-        timeout=order.timeout,
-        marks=begun.marks,
-        tell=watch.say,
-    )
-    run = _Run(
-        order,
-        begun=begun,
-        source=source,
-        maker=maker,
-        rejects=rejects,
-        shipping=shipping,
-        notes=notes,
-        watch=watch,
-    )
-    try:
-        with shipping:
-            return run.to_the_end(entrance)
-    finally:
-        rejects.close()
 
 
 class _Notes:

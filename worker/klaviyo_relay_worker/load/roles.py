@@ -146,7 +146,10 @@ def _faults(
         yield "--key-column is for --as track, and not beside --unique-id-column"
     if columns is not None:
         yield from _unknown_columns(mapping, columns)
-        yield from _lacking(mapping, kind, known, columns)
+        given = _given(mapping, known, columns)
+        yield from _lacking_fields(mapping, kind, given, columns)
+        yield from _lacking_person(kind, given, columns)
+        yield from _lacking_list(mapping, kind, known, given)
         yield from _left_over(mapping, known, columns)
 
 
@@ -170,20 +173,33 @@ def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
             yield f"{flag}: there is no column {column!r}; there are {_listed(columns)}"
 
 
-def _lacking(
-    mapping: Mapping, kind: type[Command], known: Sequence[str], columns: Sequence[str]
+def _given(mapping: Mapping, known: Sequence[str], columns: Sequence[str]) -> set[str]:
+    """The fields that have a value in some row."""
+    by_themselves = {name for name in known if name in columns and name not in mapping.ignore}
+    return by_themselves.union(mapping.columns, mapping.constants)
+
+
+def _lacking_fields(
+    mapping: Mapping, kind: type[Command], given: set[str], columns: Sequence[str]
 ) -> Iterator[str]:
-    given = {*mapping.columns, *mapping.constants}
-    given |= {name for name in known if name in columns and name not in mapping.ignore}
-    for one in fields(kind):
-        if one.required and one.name not in given and one.name not in kind.identifiers:
-            wanted = _NEEDED_FLAGS.get(one.name, f"{flag_of(one.name)} COLUMN")
-            yield f"{mapping.verb} needs {one.name}: say {wanted}; there are {_listed(columns)}"
+    needed = [one.name for one in fields(kind) if one.required]
+    for name in needed:
+        if name not in given and name not in kind.identifiers:
+            wanted = _NEEDED_FLAGS.get(name, f"{flag_of(name)} COLUMN")
+            yield f"{mapping.verb} needs {name}: say {wanted}; there are {_listed(columns)}"
+
+
+def _lacking_person(kind: type[Command], given: set[str], columns: Sequence[str]) -> Iterator[str]:
     if kind.identifiers and not given.intersection(kind.identifiers):
         flags = ", ".join(flag_of(name) for name in kind.identifiers)
         yield (
             f"no column tells whose row it is: name one with {flags}; there are {_listed(columns)}"
         )
+
+
+def _lacking_list(
+    mapping: Mapping, kind: type[Command], known: Sequence[str], given: set[str]
+) -> Iterator[str]:
     needs_list = kind.lane == "lists" and "list_id" in known
     if needs_list and not given & {"list_id", "list_name"}:
         yield f"{mapping.verb} needs a list: say --list-id ID or --list-name NAME"

@@ -38,7 +38,7 @@ def _trace(event: DeliveryAttempted) -> None:
     from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer
 
     began = int(event.began_at * 1e9)
-    method, _, template = _endpoint(event).partition(" ")
+    method, _, template = event.endpoint.partition(" ")
     span = get_tracer(_SCOPE).start_span(
         f"{method} {template}",
         # An empty one: the span that happens to be current in this thread has no part in it.
@@ -52,11 +52,6 @@ def _trace(event: DeliveryAttempted) -> None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))
     span.end(began + int(event.seconds * 1e9))
-
-
-def _endpoint(event: DeliveryAttempted) -> str:
-    """Without what only our count of rate limits tells apart (`… with profile_count`)."""
-    return event.endpoint.partition(" with ")[0]
 
 
 def _attributes(event: DeliveryAttempted, method: str, template: str) -> dict[str, Any]:

@@ -21,14 +21,14 @@ def _list_options(function: Function) -> Function:
     function = click.option(
         "--list-name", metavar="NAME", help="the list, if no other has its name"
     )(function)
-    return click.option("--list", "list_id", metavar="ID", help="the list")(function)
+    return click.option("--list-id", metavar="ID", help="the list")(function)
 
 
 def _segment_options(function: Function) -> Function:
     function = click.option(
         "--segment-name", metavar="NAME", help="the segment, if no other has its name"
     )(function)
-    return click.option("--segment", "segment_id", metavar="ID", help="the segment")(function)
+    return click.option("--segment-id", metavar="ID", help="the segment")(function)
 
 
 @click.command(cls=Listing)
@@ -101,7 +101,7 @@ def members(
     \b
     Examples:
       klaviyo-relay get members --list-name Newsletter --output members.csv --csv
-      klaviyo-relay get members --segment Q7bZpd --emails-from addresses.txt
+      klaviyo-relay get members --segment-id Q7bZpd --emails-from addresses.txt
     """
     of_list = {"list_id": list_id, "list_name": list_name}
     of_segment = {"segment_id": segment_id, "segment_name": segment_name}

@@ -69,7 +69,12 @@ def _conditions(
     help="only these; with one dimension twice, either value",
 )
 @click.option(
-    "--timezone", default="UTC", show_default=True, help="in which days begin: Europe/Berlin"
+    "--time-zone",
+    "timezone",
+    metavar="ZONE",
+    default="UTC",
+    show_default=True,
+    help="in which days begin, e.g. Europe/Berlin",
 )
 def aggregate(desk: Desk, **given: Any) -> None:
     r"""Numbers of a metric over time, in groups if you like.

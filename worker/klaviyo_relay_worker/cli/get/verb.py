@@ -1,7 +1,7 @@
 """Verbs that read: the options that all of them have, and errors that speak of options.
 
 A parameter of such a verb has the name of the reader's argument, so that what the reader says of
-`list_id` can be said of `--list`.
+`list_id` can be said of `--list-id`.
 """
 
 from __future__ import annotations
