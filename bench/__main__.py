@@ -16,7 +16,6 @@ import importlib
 import os
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from bench.stage import QUICK_VARIABLE, Figure, Measurement
@@ -45,17 +44,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="keep what a part of a run measured")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where it is kept (%(default)s)")
     options = parser.parse_args()
-    if unknown := [name for name in options.names if not find_spec(f"bench.{name}")]:
-        parser.error(f"there is no {', '.join(unknown)}")
+    if unknown := [name for name in options.names if name not in (*ALL, *LONG)]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {names}")
     return options
 
 
 def _wanted(options: argparse.Namespace) -> list[str]:
-    """What is to run; a module that this version does not have is left out."""
-    if options.names:
-        return list(options.names)
-    names = (*ALL, *(LONG if options.full else ()))
-    return [name for name in names if find_spec(f"bench.{name}")]
+    return list(options.names) or [*ALL, *(LONG if options.full else ())]
 
 
 def _run(names: list[str]) -> tuple[list[Figure], list[Measurement]]:

@@ -20,7 +20,8 @@ import sys
 import time
 from typing import Any
 
-from bench.stage import Figure, House, house, orders, percentile, size, wait_until
+from bench.order import orders
+from bench.stage import Figure, House, house, percentile, size, wait_until
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay.keys import Keys

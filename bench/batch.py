@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from bench.order import EMAIL, METRIC, PROPERTIES
 from bench.stage import (
-    PROPERTIES,
     Figure,
     Result,
     home,
@@ -40,10 +40,7 @@ VARIANTS = ("xadd", "beforehand", "on the way")
 
 
 def _commands(count: int) -> Iterator[Track]:
-    return (
-        Track(metric="Placed Order", email="ada@lovelace.dev", properties=PROPERTIES)
-        for _ in range(count)
-    )
+    return (Track(metric=METRIC, email=EMAIL, properties=PROPERTIES) for _ in range(count))
 
 
 def _xadd(redis_url: str, count: int) -> Callable[[], None]:

@@ -8,6 +8,7 @@ second attempt. Every round has a house of its own for each of them, and they ta
 
 from __future__ import annotations
 
+from bench.order import orders
 from bench.peers import DELIVERING, FIRST, RELAY, calls
 from bench.peers.peer import Peer
 from bench.peers.workers import place, worker
@@ -19,7 +20,6 @@ from bench.stage import (
     cpu_seconds,
     house,
     median,
-    orders,
     peak_megabytes,
     resident_megabytes,
     size,

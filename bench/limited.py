@@ -20,10 +20,11 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from bench.order import orders
 from bench.peers import DELIVERING, FIRST, RELAY, calls
 from bench.peers.peer import Peer
 from bench.peers.workers import Worker, place, worker
-from bench.stage import Figure, House, Measurement, Result, house, orders, size, wait_until
+from bench.stage import Figure, House, Measurement, Result, house, size, wait_until
 from bench.steady import BULK_MOST, STEADY_A_MINUTE, has_bulk_after, requests_of, use_of
 from klaviyo_relay import Producer
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 from redis import Redis
 
+from bench.order import orders
 from bench.peers import CALLED, RELAY, calls
 from bench.peers.peer import Peer, Place
 from bench.stage import (
@@ -36,7 +37,6 @@ from bench.stage import (
     cpu_seconds,
     home,
     house,
-    orders,
     peak_megabytes,
     resident_megabytes,
     size,

@@ -16,21 +16,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from klaviyo_relay import Settings, Track
+from klaviyo_relay import Settings
 from klaviyo_relay_worker.demo.stage import Sandboxed, sandbox_process, worker_process
 from klaviyo_relay_worker.embedded import PrivateRedis
-
-# What a shop sends for an order: about 400 bytes as an envelope.
-PROPERTIES = {
-    "order_id": "A-100234",
-    "items": ["Wool socks", "Tea, 250 g", "Kettle"],
-    "brand": "Fernhill",
-    "discount": 0.05,
-    "first_order": False,
-    "shipping": {"carrier": "DHL", "days": 3},
-    "note": "leave it with the neighbour, please; the bell is broken",
-}
-
 
 # Set by --quick.
 QUICK_VARIABLE = "KLAVIYO_RELAY_BENCH_QUICK"
@@ -78,20 +66,6 @@ def median(values: Sequence[float]) -> float:
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def orders(count: int) -> Iterator[Track]:
-    """So many orders, each of another customer."""
-    return (
-        Track(
-            metric="Placed Order",
-            email=f"customer{number}@fernhill.dev",
-            properties=PROPERTIES,
-            value=23.99,
-            value_currency="USD",
-        )
-        for number in range(count)
-    )
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from bench.stage import Figure, House, cpu_seconds, house, orders, wait_until
+from bench.order import orders
+from bench.stage import Figure, House, cpu_seconds, house, wait_until
 from klaviyo_relay import Producer
 
 QUEUED = 320_000

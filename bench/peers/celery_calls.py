@@ -1,11 +1,11 @@
-"""What both Celery peers have in common: the call, the worker's command line, the queue."""
+"""What both Celery peers have in common: the call, and the worker's command line."""
 
 from __future__ import annotations
 
 import importlib
 import os
 
-from bench.peers.order import METRIC, ORDER
+from bench.order import METRIC, ORDER
 from bench.peers.peer import Caller, Place
 
 BROKER_VARIABLE = "BENCH_BROKER_URL"
@@ -24,13 +24,3 @@ def worker(tasks: str, pool: tuple[str, ...]) -> tuple[str, ...]:
     """Neither gossip nor mingle: with one worker they would only cost."""
     celery = ("-m", "celery", "--app", f"bench.peers.{tasks}", "worker", "--loglevel", "WARNING")
     return (*celery, "--without-gossip", "--without-mingle", *pool)
-
-
-def waiting(queue: str, place: Place) -> int:
-    """The length of a queue."""
-    from klaviyo_relay.redis_clients import connect
-
-    client = connect(place.redis_url)
-    found = int(client.llen(queue))
-    client.close()
-    return found

@@ -21,6 +21,15 @@ class Place(NamedTuple):
     def path(self) -> Path:
         return Path(self.directory)
 
+    def queue_length(self, queue: str) -> int:
+        """Of a list in its Redis."""
+        from klaviyo_relay.redis_clients import connect
+
+        client = connect(self.redis_url)
+        found = int(client.llen(queue))
+        client.close()
+        return found
+
 
 class Caller(NamedTuple):
     """A peer in the calling process, ready for its first call."""

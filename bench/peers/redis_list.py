@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
-from bench.peers.celery_calls import waiting
-from bench.peers.order import METRIC, ORDER
+from bench.order import envelope
 from bench.peers.peer import Caller, Peer, Place
 
 QUEUE = "bench-list"
-
-
-def envelope() -> bytes:
-    """The order as klaviyo-relay stores it."""
-    from klaviyo_relay import Track
-    from klaviyo_relay.envelope import Envelope, encode, new_id
-
-    at = time.time_ns() // 1_000_000
-    command = Track(metric=METRIC, **ORDER)
-    return encode(Envelope(id=new_id(), account="default", at=at, command=command))
 
 
 def _caller(place: Place) -> Caller:
@@ -28,10 +15,6 @@ def _caller(place: Place) -> Caller:
     return Caller(lambda: client.rpush(QUEUE, body), client.close)
 
 
-def _arrived(place: Place) -> int:
-    return waiting(QUEUE, place)
-
-
 PEER = Peer(
     name="redis",
     title="bare redis-py, RPUSH",
@@ -39,5 +22,5 @@ PEER = Peer(
     module="redis",
     imports="import redis",
     uses_redis=True,
-    arrived=_arrived,
+    arrived=lambda place: place.queue_length(QUEUE),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers.order import METRIC, ORDER
+from bench.order import METRIC, ORDER
 from bench.peers.peer import Caller, Peer, Place
 
 

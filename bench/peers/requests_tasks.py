@@ -15,7 +15,7 @@ from requests import RequestException, Session
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from bench.peers.order import event
+from bench.order import event
 from bench.peers.shop import ATTEMPTS, KEY, REQUEST_SECONDS, URL, retrying, shop
 
 QUEUE = "shop-requests"

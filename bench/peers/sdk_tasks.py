@@ -14,7 +14,7 @@ from klaviyo_api import KlaviyoAPI
 from openapi_client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from bench.peers.order import event
+from bench.order import event
 from bench.peers.shop import ATTEMPTS, KEY, REQUEST_SECONDS, URL, retrying, shop
 
 QUEUE = "shop-sdk"

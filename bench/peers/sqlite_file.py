@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from bench.order import envelope
 from bench.peers.peer import Caller, Peer, Place
-from bench.peers.redis_list import envelope
 
 
 def _open(place: Place) -> sqlite3.Connection:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+
+sys.path.insert(0, str(HERE))
+
+
+@pytest.fixture(autouse=True)
+def _this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes run what is tested here."""
+    paths = [str(REPOSITORY / "producer"), str(REPOSITORY / "worker")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import episode
 import nemesis
 import oracle
-import pytest
 
-REPOSITORY = Path(__file__).parent.parent.parent
 KINDS = ("kill worker", "kill producer", "kill Redis", "kill sandbox", "lose answers", "throttle")
-
-
-@pytest.fixture(autouse=True)
-def _this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processes run what is tested here."""
-    paths = [str(REPOSITORY / "producer"), str(REPOSITORY / "worker")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def test_every_rule_holds_through_a_short_storm(tmp_path: Path) -> None:

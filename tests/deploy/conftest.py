@@ -6,19 +6,20 @@ each is from.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from environment import environment_of
+from processes import Process
+from waiting import wait_until
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
@@ -27,16 +28,6 @@ DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 def deploy() -> Path:
     """The folder deploy/."""
     return DEPLOY
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float = 30.0, what: Any = "") -> Any:
-    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
-    until = time.monotonic() + seconds
-    while not (found := is_so()):
-        if time.monotonic() > until:
-            raise AssertionError(f"not so within {seconds} s {what() if callable(what) else what}")
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
@@ -84,51 +75,13 @@ def yaml() -> Callable[[Path], list[Any]]:
     return lambda path: list(module.safe_load_all(path.read_text()))
 
 
-class Process:
-    """A process of ours and its log."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-            )
-
-    def log(self) -> str:
-        """What it has said so far."""
-        return self._log.read_text(errors="replace")
-
-    def says(self, text: str, seconds: float = 30.0) -> None:
-        """Wait until it has said this; AssertionError if it ends before."""
-
-        def has_said() -> bool:
-            is_over = self.process.poll() is not None
-            if text in self.log():
-                return True
-            assert not is_over, f"it ended with {self.process.returncode}:\n{self.log()}"
-            return False
-
-        wait_until(has_said, seconds, self.log)
-
-    def end(self, seconds: float = 30.0) -> int:
-        """SIGTERM; the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
-
-
 class Stage:
     """Starts processes in a directory of the test's own, without settings of this machine."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._processes: list[Process] = []
-        kept = ("PATH", "HOME", "LANG")
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name in kept or name.startswith(("COVERAGE", "PYTHON"))
-        }
+        self.environment = environment_of()
 
     def start(self, *command: str | Path, **environment: str) -> Process:
         """Start a program."""
@@ -146,23 +99,12 @@ class Stage:
         environment = {**self.environment, **environment}
         return run(sys.executable, "-m", "klaviyo_relay_worker", *arguments, env=environment)
 
-    def free_port(self) -> int:
-        """A port that was free a moment ago."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
     def close(self) -> None:
         """End what still runs."""
         for one in reversed(self._processes):
-            if one.process.poll() is None:
-                one.process.terminate()
+            one.send(signal.SIGTERM)
         for one in self._processes:
-            try:
-                one.process.wait(20)
-            except subprocess.TimeoutExpired:
-                one.process.kill()
-                one.process.wait()
+            one.clear()
 
 
 @pytest.fixture

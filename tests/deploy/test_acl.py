@@ -7,7 +7,6 @@ import re
 
 import pytest
 import requests
-from celery import Celery
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
@@ -24,6 +23,8 @@ from klaviyo_relay import (
     Unsubscribe,
 )
 from klaviyo_relay_worker.embedded import find_server
+from plain_shops import PlainShop
+from ports import free_port
 
 USERS = ("admin", "producer", "worker", "metrics", "sender")
 LIST = "Y6nRLr"
@@ -33,7 +34,7 @@ class Store:
     """A server that was started as deploy/redis/start.sh starts it."""
 
     def __init__(self, stage, deploy):
-        self.port = port = stage.free_port()
+        self.port = port = free_port()
         configuration = stage.directory / "redis.conf"
         text = (deploy / "redis.conf").read_text()
         text = re.sub(r"(?m)^dir .*$", "dir ./", text)
@@ -173,14 +174,8 @@ def test_the_dashboard_shows_and_acts_with_the_workers_rights(dashboard, store):
 def test_a_task_sent_by_name_arrives_with_the_senders_rights(store, stage, around, until):
     worker = stage.relay("worker", **around["worker"])
     worker.says(" ready.")
-    app = Celery(broker=store.url("sender"), set_as_current=False)
-    with app.connection_for_write() as connection:
-        app.send_task(
-            "klaviyo_relay.track",
-            kwargs={"metric": "Placed Order", "email": "ada@lovelace.dev"},
-            queue="klaviyo",
-            connection=connection,
-        )
+    with PlainShop(store.url("sender")) as shop:
+        shop.send("track", metric="Placed Order", email="ada@lovelace.dev")
 
     def delivered():
         done = stage.run_relay("status", "--json", **around["worker"])

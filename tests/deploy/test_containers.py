@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from klaviyo_relay_worker.cli.commands import cli
+from ports import free_port
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def healthy(deploy, stage):
 @pytest.fixture
 def worker_port(stage, redis_url, sandbox, healthy):
     """Of a worker that was found dead before it was started."""
-    port = stage.free_port()
+    port = free_port()
     assert healthy(port) == 1
     worker = stage.relay(
         "worker",

@@ -11,6 +11,7 @@ import pytest
 from klaviyo_relay import Identify, Producer, Settings, Subscribe, Track, Unsubscribe
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.lane import Lane
+from ports import free_port
 
 RUNBOOK = "docs/runbook.md"
 # What Grafana would put in their place.
@@ -104,7 +105,7 @@ class Prometheus:
     """A Prometheus with the alerts of deploy/, that scrapes some addresses of this machine."""
 
     def __init__(self, stage, deploy, addresses, fetch):
-        port = stage.free_port()
+        port = free_port()
         self._url, self._fetch = f"http://127.0.0.1:{port}", fetch
         configuration = stage.directory / "prometheus.yaml"
         configuration.write_text(

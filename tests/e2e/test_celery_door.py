@@ -5,28 +5,15 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from celery import Celery
+
+from plain_shops import PlainShop
 
 
 @pytest.fixture
 def shop(site):
-    """A plain Celery app that knows nothing of klaviyo-relay."""
-    app = Celery("shop", broker=site.settings.redis_url, set_as_current=False)
-    with app.connection_for_write() as connection:
-
-        def send(name, *args, task_id=None, **kwargs):
-            return app.send_task(
-                f"klaviyo_relay.{name}",
-                args=args,
-                kwargs=kwargs,
-                queue="klaviyo",
-                task_id=task_id,
-                connection=connection,
-                ignore_result=True,
-            ).id
-
-        yield send
-    app.close()
+    """Asks a plain Celery app, which knows nothing of klaviyo-relay, for tasks."""
+    with PlainShop(site.settings.redis_url) as plain:
+        yield plain.send
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import signal
 import sys
 
 import pytest
-from celery import Celery
 from redis.exceptions import OutOfMemoryError
 
 from klaviyo_relay import Producer, Track
 from klaviyo_relay.lane_entrance import WATERMARK
 from klaviyo_relay_worker.embedded import PrivateRedis
+from plain_shops import PlainShop
 
 MEGABYTE = 1_000_000
 # What a server uses without any data, and a little room.
@@ -119,16 +119,10 @@ def test_what_is_in_the_lanes_goes_out_while_redis_is_full(site, sandbox, until,
 
 def test_a_celery_message_that_is_popped_in_a_full_redis_is_not_lost(site, sandbox, until):
     worker = site.worker()
-    shop = Celery("shop", broker=site.settings.redis_url, set_as_current=False)
     worker.send(signal.SIGSTOP)
-    for number in range(20):
-        shop.send_task(
-            "klaviyo_relay.track",
-            kwargs={"metric": "M", "email": f"p{number}@shop.io"},
-            queue="klaviyo",
-            ignore_result=True,
-        )
-    shop.close()
+    with PlainShop(site.settings.redis_url) as shop:
+        for number in range(20):
+            shop.send("track", metric="M", email=f"p{number}@shop.io")
     site.redis.config_set("maxmemory", 1)
     worker.send(signal.SIGCONT)
     until(lambda: site.redis.hlen("unacked") >= 16)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from celery import Celery
 
 from klaviyo_relay import AddToList, Identify, Track, Unsubscribe
+from plain_shops import PlainShop
 
 # Marks that stand in what is sent, and nowhere else.
 MARKS = ("ada@", "lovelace", "analyticalengine", "countess", "15005550006", "pk_e2e", "poison")
@@ -30,19 +30,14 @@ def everything(site, sandbox):
             AddToList(list_name="Countess", **who),
             Unsubscribe(**who),
         )
-        with Celery("shop", broker=site.settings.redis_url, set_as_current=False) as shop:
+        with PlainShop(site.settings.redis_url) as shop:
             for name, more in {
                 "track": {"metric": "analyticalengine", "properties": properties},
                 "identify": {"colour": "Countess"},
                 "trakc": {"metric": "analyticalengine"},
             }.items():
-                shop.send_task(
-                    f"klaviyo_relay.{name}",
-                    kwargs={**who, **more},
-                    queue="klaviyo",
-                    ignore_result=True,
-                )
-            shop.send_task("klaviyo_relay.track", args=("analyticalengine",), queue="klaviyo")
+                shop.send(name, **who, **more)
+            shop.send("track", "analyticalengine")
 
     return send
 

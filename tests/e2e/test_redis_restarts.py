@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 
 import pytest
-from celery import Celery
 
-from klaviyo_relay import Producer, Track
+from klaviyo_relay import Track
 from klaviyo_relay_worker.embedded import PrivateRedis
+from klaviyo_relay_worker.lease import LEASE_SECONDS
+from plain_shops import PlainShop
+from steady_load import SteadyLoad
 
 # KLAVIYO_RELAY_LONG is read before conftest clears the environment of such names.
 LONG = bool(os.environ.get("KLAVIYO_RELAY_LONG"))
 ROUNDS = 10 if LONG else 3
 GOES_ON_WITHIN_SECONDS = 10.0
+# How long Redis stands still is what is tested: longer than every time-out of ours, and longer than
+# a lease lasts by Redis's clock and by the worker's.
+STILL_SECONDS = 20.0 if LONG else 7.0
+LEASE_IS_OVER_SECONDS = 20.0 if LONG else LEASE_SECONDS + 2
 
 
 @pytest.fixture
@@ -30,54 +35,11 @@ def load(server, site_of):
     site = site_of(server.url)
     # What Redis itself may lose in its last second is not ours to keep.
     site.redis.config_set("appendfsync", "always")
-    with Load(site) as running:
+    with SteadyLoad(site, every_seconds=0.005) as running:
         yield running
 
 
-class Load:
-    """Tracks an event every few milliseconds, whatever Redis does."""
-
-    def __init__(self, site):
-        self.site = site
-        self.tracked = 0
-        self._producer = Producer(site.settings)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._track)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error):
-        self.end()
-        self._producer.close()
-
-    def end(self):
-        self._over.set()
-        self._thread.join(10)
-
-    def _track(self):
-        while not self._over.wait(0.005):
-            self._producer.track("Placed Order", email=f"p{self.tracked}@shop.io")
-            self.tracked += 1
-
-    def seconds_to_next_delivery(self, sandbox, until):
-        """From now until more has arrived than has been tracked up to now."""
-        before, began = self.tracked, time.monotonic()
-        until(lambda: sandbox.summary()["events"] > before, 30, self.site.logs)
-        return time.monotonic() - began
-
-    def wait_for_all(self, sandbox, until):
-        """All that was tracked has arrived, once."""
-        self.end()
-        until(lambda: sandbox.summary()["events"] >= self.tracked, 40, self.site.logs)
-        self.site.wait_for_rest()
-        assert sandbox.summary()["events"] == self.tracked
-
-
-def test_deliveries_go_on_within_ten_seconds_of_each_restart_under_load(
-    server, load, sandbox, until
-):
+def test_deliveries_go_on_within_ten_seconds_of_each_restart_under_load(server, load, sandbox):
     sandbox.configure(latency_seconds=0.05)
     worker = load.site.worker()
     pid, seconds = worker.pid, []
@@ -85,24 +47,23 @@ def test_deliveries_go_on_within_ten_seconds_of_each_restart_under_load(
         sandbox.wait(events=sandbox.summary()["events"] + 20, timeout=20)
         server.kill()
         server.start()
-        seconds.append(round(load.seconds_to_next_delivery(sandbox, until), 2))
+        seconds.append(round(load.seconds_to_next_delivery(), 2))
         assert worker.process.poll() is None, worker.log()
     print("seconds until the next delivery:", seconds)  # noqa: T201 - shown by pytest -s
     assert max(seconds) <= GOES_ON_WITHIN_SECONDS
-    load.wait_for_all(sandbox, until)
+    load.wait_for_all()
     assert (worker.pid, worker.process.poll()) == (pid, None)
     assert worker.end() == 0
 
 
-@pytest.mark.parametrize("stands_still", [20.0 if LONG else 7.0])
-def test_a_redis_that_stood_still_is_used_again_at_once(server, load, sandbox, until, stands_still):
+def test_a_redis_that_stood_still_is_used_again_at_once(server, load, sandbox):
     worker = load.site.worker()
     sandbox.wait(events=20, timeout=20)
     server.pause()
-    time.sleep(stands_still)  # longer than every time-out of ours
+    time.sleep(STILL_SECONDS)
     server.resume()
-    assert load.seconds_to_next_delivery(sandbox, until) <= GOES_ON_WITHIN_SECONDS
-    load.wait_for_all(sandbox, until)
+    assert load.seconds_to_next_delivery() <= GOES_ON_WITHIN_SECONDS
+    load.wait_for_all()
     assert worker.process.poll() is None
     assert worker.end() == 0
 
@@ -116,8 +77,7 @@ def test_what_is_at_klaviyo_while_redis_stands_still_is_not_settled_under_a_lost
     site.enqueue(*tracks(20_000))
     until(lambda: "delivery.attempted" in worker.log())
     server.pause()
-    # The lease ends meanwhile, by Redis's clock and by the worker's.
-    time.sleep(20.0 if LONG else 11.0)
+    time.sleep(LEASE_IS_OVER_SECONDS)
     arrived = sandbox.summary()["events"]
     server.resume()
     sandbox.configure(latency_seconds=0.0)
@@ -135,16 +95,10 @@ def test_a_restart_with_a_message_unacknowledged_does_not_end_the_worker(
     # celery 5.7.0 with kombu's own transport exits here, 12 times of 12.
     site = site_of(server.url)
     worker = site.worker()
-    shop = Celery("shop", broker=server.url, set_as_current=False)
     # The lane takes no more, so the task waits, unacknowledged.
     site.redis.hset(site.settings.keys.lane("default", "events").counts, "bytes", 10**12)
-    shop.send_task(
-        "klaviyo_relay.track",
-        kwargs={"metric": "M", "email": "a@shop.io"},
-        queue="klaviyo",
-        ignore_result=True,
-    )
-    shop.close()
+    with PlainShop(server.url) as shop:
+        shop.send("track", metric="M", email="a@shop.io")
     until(lambda: site.redis.hlen("unacked"))
     server.kill()
     server.start()

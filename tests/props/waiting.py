@@ -12,11 +12,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.01
 
 
 def wait_until(
-    is_so: Callable[[], T], seconds: float = 30.0, what: str | Callable[[], str] = ""
+    is_so: Callable[[], T], seconds: float = 30.0, what: str | Callable[[], object] = ""
 ) -> T:
     """What `is_so` returns as soon as that is true.
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import sites
 from klaviyo_relay_worker.embedded import PrivateRedis
+from waiting import wait_until
 
 _MARK = "kiwi7q"
 
 
-def _conftest_of(folder: str) -> Any:
-    """The conftest of another folder; pytest offers its fixtures to that folder alone."""
-    path = Path(__file__).parent.parent / folder / "conftest.py"
-    spec = importlib.util.spec_from_file_location(f"conftest_of_{folder}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+site, site_of = sites.site, sites.site_of
 
 
-_E2E = _conftest_of("e2e")
-site, site_of, until = _E2E.site, _E2E.site_of, _E2E.until
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """See wait_until."""
+    return wait_until
 
 
 class Secrets:

@@ -6,12 +6,12 @@ import json
 import re
 
 import pytest
-from celery import Celery
 from click.testing import CliRunner
 
 from klaviyo_relay import Identify, InvalidCommandError, Producer, Track
 from klaviyo_relay_worker.cli.commands import cli
 from klaviyo_relay_worker.outcome import Dead, Failure
+from plain_shops import PlainShop
 from settled_lanes import SettledLane
 
 WHO = {"email": "ada@lovelace.dev"}
@@ -96,19 +96,19 @@ def test_a_name_with_escapes_is_refused_in_plain_words():
 @pytest.fixture
 def send(site):
     """Sends JSON that no Python client would make to the Celery door."""
-    app = Celery("shop", broker=site.settings.redis_url, set_as_current=False)
+    shop = PlainShop(site.settings.redis_url)
 
     def send(identity, arguments):
         body = f"[[], {arguments}, {{}}]"
         headers = {"id": identity, "task": "klaviyo_relay.track", "lang": "py"}
-        with app.connection_for_write() as connection, connection.Producer() as producer:
+        with shop.app.connection_for_write() as connection, connection.Producer() as producer:
             producer.publish(
                 body, routing_key="klaviyo", exchange="", headers=headers,
                 content_type="application/json", content_encoding="utf-8",
             )  # fmt: skip
 
     yield send
-    app.close()
+    shop.close()
 
 
 AT_THE_DOOR = {

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from celery import Celery
 
 from klaviyo_relay import (
     AddToList,
@@ -33,37 +32,23 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.letter_filter import LetterFilter
 from klaviyo_relay_worker.outcome import Failure
 from klaviyo_relay_worker.settings import WorkerSettings
+from plain_shops import PlainShop
 
 PAYLOADS = ("stream", "parked", "dead", "following")
 
 
-class Shop:
-    """A Celery application that is no friend of ours: it sends what it likes."""
-
-    def __init__(self, url):
-        self._app = Celery("shop", broker=url, set_as_current=False)
-        self._connection = self._app.connection_for_write()
-
-    def send(self, name, *args, **kwargs):
-        self._app.send_task(
-            name, args=args, kwargs=kwargs, queue="klaviyo",
-            connection=self._connection, ignore_result=True,
-        )  # fmt: skip
+class UnfriendlyShop(PlainShop):
+    """It sends what it likes, not only tasks."""
 
     def publish(self, body, **how):
-        with self._connection.Producer() as producer:
-            producer.publish(body, routing_key="klaviyo", exchange="", **how)
-
-    def close(self):
-        self._connection.close()
-        self._app.close()
+        with self.app.connection_for_write() as connection, connection.Producer() as producer:
+            producer.publish(body, routing_key=self.QUEUE, exchange="", **how)
 
 
 @pytest.fixture
 def shop(guarded):
-    made = Shop(guarded.settings.redis_url)
-    yield made
-    made.close()
+    with UnfriendlyShop(guarded.settings.redis_url) as made:
+        yield made
 
 
 def commands_of(secrets, list_id):
@@ -83,10 +68,10 @@ def commands_of(secrets, list_id):
 def knock_at_the_door(shop, secrets):
     """All that may come in by the Celery door, good and bad."""
     who = {"email": secrets.email}
-    shop.send("klaviyo_relay.track", metric="M", properties={"note": secrets.note}, **who)
-    shop.send("klaviyo_relay.track", metric=secrets.note, email="@", properties=secrets.name)
-    shop.send("klaviyo_relay.identify", secrets.email, colour=secrets.note)
-    shop.send("klaviyo_relay.trak", metric="M", **who)
+    shop.send("track", metric="M", properties={"note": secrets.note}, **who)
+    shop.send("track", metric=secrets.note, email="@", properties=secrets.name)
+    shop.send("identify", secrets.email, colour=secrets.note)
+    shop.send("trak", metric="M", **who)
     shop.publish({"email": secrets.email})
     shop.publish(f"not json {secrets.email}", content_type="application/json")
     shop.publish(secrets.email.encode(), content_type="application/x-python-serialize")

@@ -7,48 +7,25 @@ is skipped with a reason. Each process is ended by its id; data lie in the test'
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from klaviyo_relay import Producer
 from klaviyo_relay_worker.embedded import find_server
+from ports import HOST, free_port
+from sites import Site
+from steady_load import SteadyLoad
+from waiting import wait_until
 
-HOST = "127.0.0.1"
 PASSWORD = "geheim"
 SLOTS = 16_384
-# Below the ports of outgoing connections, see klaviyo_relay_worker.embedded.
-_PORTS = range(20_000, 30_000)
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float = 20.0, what: Any = "") -> Any:
-    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
-    until = time.monotonic() + seconds
-    while not (found := is_so()):
-        if time.monotonic() > until:
-            raise AssertionError(f"not so within {seconds} s {what() if callable(what) else what}")
-        time.sleep(0.02)
-    return found
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    while True:
-        port = _PORTS[secrets.randbelow(len(_PORTS))]
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 class Node:
@@ -327,47 +304,10 @@ def cluster(servers: Servers) -> Cluster:
     return Cluster(servers)
 
 
-class Load:
-    """Tracks an event every few milliseconds, whatever Redis does."""
-
-    def __init__(self, site: Any) -> None:
-        self.site = site
-        self.tracked = 0
-        self._producer = Producer(site.settings)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._track)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.end()
-        self._producer.close()
-
-    def end(self) -> None:
-        """No more."""
-        self._over.set()
-        self._thread.join(10)
-
-    def _track(self) -> None:
-        while not self._over.wait(0.01):
-            person = f"p{self.tracked}@shop.io"
-            self._producer.track("Placed Order", email=person, profile={"first_name": "Ada"})
-            self.tracked += 1
-
-    def wait_for_all(self, sandbox: Any, seconds: float = 60.0) -> None:
-        """All that was tracked has arrived, once."""
-        self.end()
-        wait_until(lambda: sandbox.summary()["events"] >= self.tracked, seconds, self.site.logs)
-        self.site.wait_for_rest(seconds)
-        assert sandbox.summary()["events"] == self.tracked
-
-
 @pytest.fixture
-def load_at() -> Callable[[Any], Load]:
-    """See Load."""
-    return Load
+def load_at() -> Callable[[Site], SteadyLoad]:
+    """Starts an application that calls two verbs all the time."""
+    return lambda site: SteadyLoad(site, profile={"first_name": "Ada"})
 
 
 class Watched:
@@ -438,9 +378,3 @@ class Watched:
 def watched(servers: Servers) -> Watched:
     """See Watched."""
     return Watched(servers)
-
-
-@pytest.fixture
-def new_port() -> Callable[[], int]:
-    """See free_port."""
-    return free_port

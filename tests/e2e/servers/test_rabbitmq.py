@@ -11,10 +11,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from kombu import Connection
 
 from klaviyo_relay import Producer
+from plain_shops import PlainShop
+from ports import free_port
 
 # Where Debian and RabbitMQ's own packages put the program itself; what is on PATH wants to be root.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -24,7 +25,7 @@ STARTS_WITHIN_SECONDS = 60.0
 class RabbitMQ:
     """A broker of our own on loopback; started again, it has the same port and the same data."""
 
-    def __init__(self, directory, free_port):
+    def __init__(self, directory):
         directory.mkdir()
         self._directory = directory
         self._ports = [free_port() for _ in range(3)]
@@ -87,10 +88,10 @@ class RabbitMQ:
 
 
 @pytest.fixture
-def rabbitmq(tmp_path, new_port, until):
+def rabbitmq(tmp_path, until):
     if not PROGRAM.exists() or shutil.which("epmd") is None:
         pytest.skip("RabbitMQ is not installed here")
-    broker = RabbitMQ(tmp_path / "rabbitmq", new_port)
+    broker = RabbitMQ(tmp_path / "rabbitmq")
     broker.start()
     try:
         until(broker.answers, STARTS_WITHIN_SECONDS, broker.log)
@@ -108,17 +109,8 @@ def test_wake_up_calls_and_commands_go_through_rabbitmq_and_deliveries_go_on_wit
     sandbox.wait(events=1, timeout=20)
     assert "delivers by itself" not in worker.log()
 
-    shop = Celery("shop", broker=rabbitmq.url, set_as_current=False)
-
-    def track(who):
-        shop.send_task(
-            "klaviyo_relay.track",
-            kwargs={"metric": "M", "email": who},
-            queue="klaviyo",
-            ignore_result=True,
-        )
-
-    track("a@shop.io")
+    shop = PlainShop(rabbitmq.url)
+    shop.send("track", metric="M", email="a@shop.io")
     sandbox.wait(events=2, timeout=20)
 
     rabbitmq.kill()
@@ -129,7 +121,7 @@ def test_wake_up_calls_and_commands_go_through_rabbitmq_and_deliveries_go_on_wit
     rabbitmq.start()
     until(rabbitmq.answers, STARTS_WITHIN_SECONDS, rabbitmq.log)
     until(lambda: worker.log().count("Connected to amqp") > 1, 60, worker.log)
-    track("b@shop.io")
+    shop.send("track", metric="M", email="b@shop.io")
     sandbox.wait(events=8, timeout=30)
     shop.close()
     producer.close()

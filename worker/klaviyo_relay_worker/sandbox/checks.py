@@ -18,8 +18,8 @@ from .bodies import (
     EventProfile,
     Meta,
     OldEventProfile,
-    PatchProperties,
     ProfileImport,
+    Text,
 )
 from .decoding import decode
 from .errors import Beneath, invalid
@@ -85,20 +85,30 @@ def identifiers(
     With `lenient_phone` a bad phone beside a good email is dropped without a word (events
     guide; seen with bulk imports), alone it is refused.
     """
-    email = attributes.email or None
-    phone = attributes.phone_number or None
-    if email:
-        email = checked_email(email, f"{pointer}/email")
-    if phone and not (lenient_phone and email and not _E164.fullmatch(phone)):
-        phone = checked_phone(phone, f"{pointer}/phone_number")
-    else:
-        phone = None
-    external_id = attributes.external_id or None
-    anonymous_id = getattr(attributes, "anonymous_id", None) or None
-    who = Who(profile_id or None, email, phone, external_id, anonymous_id)
+    email = given_email(attributes.email, pointer)
+    lenient = lenient_phone and email is not None
+    who = Who(
+        profile_id or None,
+        email,
+        given_phone(attributes.phone_number, pointer, lenient=lenient),
+        attributes.external_id or None,
+        getattr(attributes, "anonymous_id", None) or None,
+    )
     if not (who.anyone() or getattr(attributes, "kx", None)):
         raise invalid("One of id, email, phone_number or external_id is required.", pointer)
     return who
+
+
+def given_email(text: Text, pointer: str) -> str | None:
+    """A checked email, or none; `pointer` leads to the attributes that it stands among."""
+    return checked_email(text, f"{pointer}/email") if text else None
+
+
+def given_phone(text: Text, pointer: str, *, lenient: bool = False) -> str | None:
+    """A checked phone number, or none: if `lenient`, for a bad one, too."""
+    if not text or (lenient and not _E164.fullmatch(text)):
+        return None
+    return checked_phone(text, f"{pointer}/phone_number")
 
 
 def patch(attributes: CreateAttributes, meta: Meta | None, pointer: str) -> Patch:
@@ -111,16 +121,20 @@ def patch(attributes: CreateAttributes, meta: Meta | None, pointer: str) -> Patc
     given.pop("meta", None)
     if properties := given.get("properties"):
         check_properties(properties, f"{pointer}/properties")
+    made = Patch(given, cleared, *_single_changes(meta))
+    return NO_PATCH if made.empty() else made
+
+
+def _single_changes(meta: Meta | None) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """The changes to single properties: append, unappend, unset."""
     changes = meta.patch_properties if meta else None
     if changes is None:
-        return Patch(given, cleared) if given or cleared else NO_PATCH
-    return Patch(given, cleared, changes.append or {}, changes.unappend or {}, _names(changes))
+        return {}, {}, ()
+    return changes.append or {}, changes.unappend or {}, _names(changes.unset)
 
 
-def _names(changes: PatchProperties) -> tuple[str, ...]:
-    if isinstance(changes.unset, str):
-        return (changes.unset,)
-    return tuple(changes.unset or ())
+def _names(given: str | list[str] | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def import_row(row: ProfileImport, raw_bytes: int, *, lenient_phone: bool) -> tuple[Who, Patch]:

@@ -97,9 +97,9 @@ class People:
         """The profile with this id."""
         return self._by_id.get(profile_id)
 
-    def holder(self, kind: str, value: str) -> Profile | None:
-        """The profile that holds this identifier or push token."""
-        return self._index[kind].get(value)
+    def holder(self, kind: str, value: str | None) -> Profile | None:
+        """The profile that holds this identifier or push token; nobody holds None."""
+        return self._index[kind].get(value) if value else None
 
     def find(self, who: Who) -> Profile | None:
         """The profile a request means: by id, else email, else phone, else the rest.
@@ -107,24 +107,17 @@ class People:
         An external_id beside an email or phone takes no part: Klaviyo's documentation says
         it is not merged and can lead to duplicates.
         """
-        if who.id and (known := self._by_id.get(who.id)):
-            return known
-        if who.email and (known := self._index["email"].get(who.email)):
-            return known
-        if who.phone_number and (known := self._index["phone_number"].get(who.phone_number)):
-            return known
-        alone = not (who.email or who.phone_number)
-        if alone and who.external_id:
-            known = self._index["external_id"].get(who.external_id)
-            if known:
-                return known
-        return self._index["anonymous_id"].get(who.anonymous_id) if who.anonymous_id else None
+        known = self._by_id.get(who.id) if who.id else None
+        known = known or self.holder("email", who.email)
+        known = known or self.holder("phone_number", who.phone_number)
+        if not (known or who.email or who.phone_number):
+            known = self.holder("external_id", who.external_id)
+        return known or self.holder("anonymous_id", who.anonymous_id)
 
     def rival(self, who: Who, profile: Profile | None) -> tuple[Profile, str] | None:
         """Another profile that holds the email or phone of `who`, and which of the two."""
         for kind in ("email", "phone_number"):
-            value = getattr(who, kind)
-            holder = self._index[kind].get(value) if value else None
+            holder = self.holder(kind, getattr(who, kind))
             if holder is not None and holder is not profile:
                 return holder, kind
         return None

@@ -114,13 +114,10 @@ def _consented_at(text: str | None, now: float, pointer: str, *, historical: boo
 
 
 def _who(email: str | None, phone: str | None, profile_id: str | None) -> Who:
-    if email:
-        email = checks.checked_email(email, "/attributes/email")
-    if phone:
-        phone = checks.checked_phone(phone, "/attributes/phone_number")
-    who = Who(profile_id or None, email or None, phone or None)
+    at = "/attributes"
+    who = Who(profile_id or None, checks.given_email(email, at), checks.given_phone(phone, at))
     if not who.anyone():
-        raise invalid("An email or a phone_number is required.", "/attributes")
+        raise invalid("An email or a phone_number is required.", at)
     return who
 
 

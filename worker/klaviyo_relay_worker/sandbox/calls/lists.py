@@ -6,24 +6,17 @@ import msgspec
 
 from klaviyo_relay_worker.sandbox import bodies, checks, filters, pages, resources
 from klaviyo_relay_worker.sandbox.decoding import decode, decode_body, whole, within
-from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid, not_found
+from klaviyo_relay_worker.sandbox.errors import Fault, Refusal, invalid
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.lists import MailingList
 
-from . import members
+from . import groups, members
 
 MEMBERS = ("data",)
 
 _create = whole(bodies.ListCreate)
 _patch = whole(bodies.ListPatch)
 _members = msgspec.json.Decoder(bodies.Data[list[bodies.Reference]])
-
-_LIST_FILTERS: filters.Allowed = {
-    "id": filters.ANY,
-    "name": filters.LISTED,
-    "created": filters.AFTER,
-    "updated": filters.AFTER,
-}
 
 
 def create_list(call: Call) -> Answer:
@@ -39,10 +32,10 @@ def create_list(call: Call) -> Answer:
 
 def get_lists(call: Call) -> Answer:
     """GET /api/lists: ten a page at most."""
-    conditions = filters.parse(call.parameter("filter"), _LIST_FILTERS)
+    conditions = filters.parse(call.parameter("filter"), groups.FILTERS)
     with call.store.open():
         found = filters.keep(call.store.lists, conditions, getattr)
-        shown = pages.page(call, found, pages.LISTS, _LIST_ORDERS, "created")
+        shown = pages.page(call, found, pages.LISTS, groups.ORDERS, "created")
         data = [resources.mailing_list(call, one) for one in shown.items]
     return answer(200, {"data": data, "links": shown.links})
 
@@ -130,15 +123,4 @@ def _refuse_strangers(call: Call, ids: list[str]) -> None:
 
 
 def _known(call: Call) -> MailingList:
-    one = call.store.lists.get(call.ids[0])
-    if one is None:
-        raise not_found("list", call.ids[0])
-    return one
-
-
-_LIST_ORDERS: dict[str, pages.Reader] = {
-    "id": lambda one: (one.id, ""),
-    "name": lambda one: (one.name, one.id),
-    "created": lambda one: (one.created, one.id),
-    "updated": lambda one: (one.updated, one.id),
-}
+    return groups.known(call, call.store.lists, "list")

@@ -22,8 +22,8 @@ def delete_profile(call: Call) -> Answer:
     at = f"{_AT}/attributes"
     who = Who(
         asked.id or None,
-        checks.checked_email(email, f"{at}/email") if email else None,
-        checks.checked_phone(phone, f"{at}/phone_number") if phone else None,
+        checks.given_email(email, at),
+        checks.given_phone(phone, at),
     )
     with call.store.open():
         call.store.delete(_known(call.store, who))

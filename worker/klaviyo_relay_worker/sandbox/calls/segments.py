@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from klaviyo_relay_worker.sandbox import filters, pages, resources
-from klaviyo_relay_worker.sandbox.errors import not_found
 from klaviyo_relay_worker.sandbox.exchange import Answer, Call, answer
 from klaviyo_relay_worker.sandbox.segments import Segment
 
-from . import members
+from . import groups, members
 
 _FILTERS: filters.Allowed = {
-    "id": filters.ANY,
-    "name": filters.LISTED,
-    "created": filters.AFTER,
-    "updated": filters.AFTER,
+    **groups.FILTERS,
     "is_active": filters.ANY,
     "is_starred": filters.ONE,
 }
@@ -28,7 +24,7 @@ def get_segments(call: Call) -> Answer:
     applied = [one for one in conditions if one.field != "is_starred"]
     with call.store.open():
         found = filters.keep(call.store.segments, applied, _read)
-        shown = pages.page(call, found, pages.LISTS, _ORDERS, "created")
+        shown = pages.page(call, found, pages.LISTS, groups.ORDERS, "created")
         data = [resources.segment(call, one) for one in shown.items]
     return answer(200, {"data": data, "links": shown.links})
 
@@ -56,10 +52,7 @@ def get_member_ids(call: Call) -> Answer:
 
 
 def _known(call: Call) -> Segment:
-    one = call.store.segments.get(call.ids[0])
-    if one is None:
-        raise not_found("segment", call.ids[0])
-    return one
+    return groups.known(call, call.store.segments, "segment")
 
 
 def _read(one: Segment, field: str) -> object:
@@ -67,11 +60,3 @@ def _read(one: Segment, field: str) -> object:
     if field == "is_active":
         return "true" if one.is_active else "false"
     return getattr(one, field)
-
-
-_ORDERS: dict[str, pages.Reader] = {
-    "id": lambda one: (one.id, ""),
-    "name": lambda one: (one.name, one.id),
-    "created": lambda one: (one.created, one.id),
-    "updated": lambda one: (one.updated, one.id),
-}

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from bench.stage import PROPERTIES
+from klaviyo_relay import Track
 
 METRIC = "Placed Order"
 EMAIL = "ada@lovelace.dev"
 VALUE, CURRENCY = 23.99, "USD"
+# What a shop sends for an order: about 400 bytes as an envelope.
+PROPERTIES = {
+    "order_id": "A-100234",
+    "items": ["Wool socks", "Tea, 250 g", "Kettle"],
+    "brand": "Fernhill",
+    "discount": 0.05,
+    "first_order": False,
+    "shipping": {"carrier": "DHL", "days": 3},
+    "note": "leave it with the neighbour, please; the bell is broken",
+}
 ORDER: dict[str, Any] = {
     "email": EMAIL,
     "properties": PROPERTIES,
@@ -17,6 +29,23 @@ ORDER: dict[str, Any] = {
 }
 # What libraries without a value of their own are given.
 FLAT: dict[str, Any] = {**PROPERTIES, "value": VALUE, "currency": CURRENCY}
+
+
+def orders(count: int) -> Iterator[Track]:
+    """So many orders, each of another customer."""
+    return (
+        Track(metric=METRIC, **{**ORDER, "email": f"customer{number}@fernhill.dev"})
+        for number in range(count)
+    )
+
+
+def envelope() -> bytes:
+    """The order as klaviyo-relay stores it."""
+    from klaviyo_relay.envelope import Envelope, encode, new_id
+
+    at = time.time_ns() // 1_000_000
+    command = Track(metric=METRIC, **ORDER)
+    return encode(Envelope(id=new_id(), account="default", at=at, command=command))
 
 
 def event(
