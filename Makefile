@@ -5,6 +5,10 @@ PYTHON = python3
 ARGS =
 # Test files at a time: with two cores a third one uses what the others wait for.
 JOBS = 3
+# What the tests run: the tree as it stands, or the wheel that users get.
+PACKAGE = tree
+# With any value the tests are measured, and fail below the bar in pyproject.toml.
+COVERAGE =
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -56,22 +60,44 @@ $(DEV):
 	$(call install,dev)
 	@rm -f .venv/.run-*; touch $(RUN)
 
-.PHONY: help demo test check chaos bench requirements clean FORCE
+.PHONY: help demo test check docs chaos bench requirements clean FORCE
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
-	@echo '  PYTHON=python3.12 picks the interpreter; ARGS="..." is passed on by demo, test, chaos and bench.'
+	@echo '  PYTHON=python3.12 picks the interpreter; ARGS="..." is passed on by demo, test, docs, chaos and bench.'
 
 demo: $(RUN) ## See it work: a private Redis, a stand-in Klaviyo, a worker, some commands
 	@.venv/bin/klaviyo-relay demo $(ARGS)
 
-test: $(DEV) ## Run the tests
-	@.venv/bin/pytest -n $(JOBS) --dist loadfile $(ARGS)
+pytest = .venv/bin/pytest -n $(JOBS) --dist loadfile $(if $(COVERAGE),--cov --cov-report=term) $(ARGS)
 
-check: $(DEV) ## Lint, formatting, types, who imports whom, installed packages
+test_tree = $(pytest)
+
+# The copy has all but the packages, so that what is imported can only be the wheel. Without its
+# stamps .venv gets the tree back with the next make.
+define test_wheel
+set -e; rm -rf build; mkdir -p build/wheel build/tree; \
+echo 'Building the wheel and installing it into .venv'; \
+.venv/bin/python -m pip wheel --quiet --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .; \
+rm -f .venv/.run-* .venv/.dev-*; \
+$(PIP_INSTALL) --no-deps --force-reinstall build/wheel/*.whl; \
+cp -R $(filter-out build dist producer worker,$(wildcard * .ci)) build/tree; \
+cd build/tree; ../../$(pytest)
+endef
+
+test: $(DEV) ## Run the tests; PACKAGE=wheel: of the wheel, not of the tree; COVERAGE=1: measured
+	@$(or $(test_$(PACKAGE)),$(error PACKAGE is tree or wheel))
+
+docs: $(DEV) ## Run what the documents show, and look that they leave nothing out
+	@[ ! -d tests/docs ] || .venv/bin/pytest --quiet tests/docs $(ARGS)
+
+check: $(DEV) ## Lint, formatting, types by two checkers, who imports whom, installed packages
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/mypy tests/typing
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright --pythonpath .venv/bin/python tests/typing
+	@.venv/bin/python tests/typing/completeness.py
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pip --disable-pip-version-check check
 
@@ -95,6 +121,6 @@ requirements: $(RUN) ## Bring requirements/*.txt up to date (newest versions tha
 clean: ## Remove .venv and all that tools have left behind
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@rm -rf .coverage .coverage.* coverage.xml htmlcov
-	@find bench producer tests worker -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find bench deploy examples producer tests worker -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 FORCE:

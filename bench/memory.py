@@ -46,7 +46,7 @@ from klaviyo_relay.envelope import BULK_SUFFIX
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
-from klaviyo_relay_worker.klaviyo.limits import BULK_CREATE_EVENTS
+from klaviyo_relay_worker.limits import BULK_CREATE_EVENTS
 
 BACKLOGS = (10_000, 100_000, size(1_000_000, 200_000))
 DELIVERED = size(300_000, 30_000)

@@ -8,7 +8,7 @@ import pytest
 
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.embedded import PrivateRedis
-from klaviyo_relay_worker.klaviyo.limits import BULK_CREATE_EVENTS, CREATE_LIST
+from klaviyo_relay_worker.limits import BULK_CREATE_EVENTS, CREATE_LIST
 from klaviyo_relay_worker.outcome import Failure
 from klaviyo_relay_worker.quota import Quota
 

@@ -6,17 +6,21 @@ import re
 import tomllib
 from pathlib import Path
 
+import klaviyo_relay
+import klaviyo_relay_worker
+
 REPOSITORY = Path(__file__).parent.parent.parent
 EXCEPTION = re.compile(r"# noqa: (?:[A-Z0-9]+, ?)*S\d{3}.*")
 REASON = re.compile(r"# noqa: [A-Z0-9, ]+ - \S+")
 
 
 def exceptions():
-    for folder in ("producer", "worker"):
-        for path in (REPOSITORY / folder).rglob("*.py"):
+    for package in (klaviyo_relay, klaviyo_relay_worker):
+        folder = Path(package.__file__).parent
+        for path in folder.rglob("*.py"):
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 if found := EXCEPTION.search(line):
-                    yield f"{path.relative_to(REPOSITORY)}:{number}", found[0]
+                    yield f"{path.relative_to(folder.parent)}:{number}", found[0]
 
 
 def test_each_has_its_reason():

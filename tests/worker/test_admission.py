@@ -11,10 +11,9 @@ from click.testing import CliRunner
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Subscribe, Track, Unsubscribe
 from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import intake
+from klaviyo_relay_worker import intake, limits
 from klaviyo_relay_worker.admission import admission_of
 from klaviyo_relay_worker.cli.forget import forget
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.lease import Leases
 from klaviyo_relay_worker.outcome import Dropped

@@ -9,9 +9,8 @@ import pytest
 from klaviyo_relay import AddToList, DeleteProfile, RemoveFromList, Subscribe, Unsubscribe
 from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.keys import Keys
-from klaviyo_relay_worker import judge
+from klaviyo_relay_worker import judge, limits
 from klaviyo_relay_worker.consent import ConsentClock, Joins
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.outcome import Delivered, Parked
 from klaviyo_relay_worker.plan import consent, privacy
 from klaviyo_relay_worker.plan.batch import Entry

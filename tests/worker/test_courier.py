@@ -6,8 +6,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from klaviyo_relay import Identify
-from klaviyo_relay_worker import judge
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import judge, limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer
 
 IMPORT = limits.BULK_IMPORT_PROFILES

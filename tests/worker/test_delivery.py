@@ -31,10 +31,9 @@ from klaviyo_relay import (
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import judge, stray_watch, suspicion
+from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.explain import Explainer
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy
 

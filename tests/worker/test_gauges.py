@@ -10,11 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from klaviyo_relay import AddToList, Identify, Producer, Settings, Track
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay_worker import gauges
+from klaviyo_relay_worker import gauges, limits
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.gauges import Gauges
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.quota import Quota
 from klaviyo_relay_worker.quota_use import QuotaUse
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay_worker.klaviyo.limits import RateLimit
+from klaviyo_relay_worker.limits import RateLimit
 from klaviyo_relay_worker.quota import Quota, limits_said
 
 ENDPOINT = "POST /api/x"

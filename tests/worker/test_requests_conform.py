@@ -37,7 +37,8 @@ from klaviyo_relay import (
     Unsuppress,
 )
 from klaviyo_relay.commands import KINDS
-from klaviyo_relay_worker.klaviyo import Pages, Reader, limits
+from klaviyo_relay_worker import limits
+from klaviyo_relay_worker.klaviyo import Pages, Reader
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Situation

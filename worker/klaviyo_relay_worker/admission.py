@@ -16,10 +16,10 @@ from redis import Redis
 
 from klaviyo_relay.commands import DeleteProfile, Unsubscribe
 from klaviyo_relay.keys import Keys
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.consent import ConsentClock, Joins, is_on_list
 from klaviyo_relay_worker.erasure import FORGOTTEN, Erasure
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.outcome import Dropped, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry

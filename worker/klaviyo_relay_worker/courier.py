@@ -22,9 +22,9 @@ from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.judge import OUTAGE, interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.klaviyo.limits import BULK_IMPORT_PROFILES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.limits import BULK_IMPORT_PROFILES
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
 from klaviyo_relay_worker.retry import backoff

@@ -14,7 +14,7 @@ from klaviyo_relay_worker.errors import TransportError
 from klaviyo_relay_worker.finding import Finding
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.klaviyo.limits import (
+from klaviyo_relay_worker.limits import (
     GET_EVENTS,
     GET_LIST,
     GET_LISTS,

@@ -15,7 +15,7 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS, RateLimit
+from klaviyo_relay_worker.limits import RATE_LIMITS, RateLimit
 
 # Klaviyo counts when a request arrives, we count when it leaves; the windows are this much longer
 # than Klaviyo's, so that a delay on the way does not push two of ours into one window of theirs.

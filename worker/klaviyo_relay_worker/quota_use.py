@@ -9,7 +9,7 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS
+from klaviyo_relay_worker.limits import RATE_LIMITS
 
 PERIOD_SECONDS = 60
 

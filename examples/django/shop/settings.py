@@ -10,7 +10,7 @@ from pathlib import Path
 DATA = Path(os.environ.get("SHOP_DATA", Path(__file__).parent.parent / "data"))
 DATA.mkdir(parents=True, exist_ok=True)
 
-SECRET_KEY = "only an example"  # noqa: S105
+SECRET_KEY = "only an example"  # noqa: S105 - it guards nothing
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "shop.urls"
 USE_TZ = True

@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from klaviyo_relay.errors import RedisUnavailableError
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import (
     AnswerLostError,
     AuthenticationError,
@@ -14,7 +15,6 @@ from klaviyo_relay_worker.errors import (
     RefusedError,
     ServerError,
 )
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 

@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 
 from klaviyo_relay.errors import ConfigurationError, RedisUnavailableError
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import (
     AnswerLostError,
     AuthenticationError,
@@ -19,7 +20,7 @@ from klaviyo_relay_worker.errors import (
     RefusedError,
     ServerError,
 )
-from klaviyo_relay_worker.klaviyo import Reader, limits
+from klaviyo_relay_worker.klaviyo import Reader
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.quota import Quota
 from klaviyo_relay_worker.settings import WorkerSettings

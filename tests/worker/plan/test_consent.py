@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from klaviyo_relay import Subscribe, Suppress, Unsubscribe, Unsuppress
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Parked
 from klaviyo_relay_worker.plan import consent
 from klaviyo_relay_worker.plan.batch import Situation

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from klaviyo_relay import Track
 from klaviyo_relay.envelope import Envelope, encode, receive
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer
 from klaviyo_relay_worker.outcome import Dead, Delivered
 from klaviyo_relay_worker.plan import events

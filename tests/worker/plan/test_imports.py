@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from klaviyo_relay import AddToList, Identify
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Following, Parked
 from klaviyo_relay_worker.plan.batch import Ledger
 from klaviyo_relay_worker.plan.imports import (

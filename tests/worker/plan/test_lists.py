@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from klaviyo_relay import AddToList, CreateList, DeleteList, RemoveFromList, RenameList
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Following, Parked
 from klaviyo_relay_worker.plan import lists
 from klaviyo_relay_worker.plan.batch import Situation

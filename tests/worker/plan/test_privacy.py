@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from klaviyo_relay import DeleteProfile
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Parked
 from klaviyo_relay_worker.plan import privacy
 from klaviyo_relay_worker.plan.batch import Situation

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from klaviyo_relay import Identify
 from klaviyo_relay.envelope import Envelope, encode, receive
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Following
 from klaviyo_relay_worker.plan import profiles
 from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part, Situation

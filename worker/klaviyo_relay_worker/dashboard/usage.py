@@ -10,7 +10,7 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.klaviyo.limits import RATE_LIMITS, RateLimit
+from klaviyo_relay_worker.limits import RATE_LIMITS, RateLimit
 from klaviyo_relay_worker.quota import limits_said
 
 _MINUTE, _DAY = 60, 86_400

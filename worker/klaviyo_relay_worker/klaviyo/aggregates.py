@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.resources import time_of
 

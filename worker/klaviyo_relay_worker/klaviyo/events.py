@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.arguments import Moment, moment, text
 from klaviyo_relay_worker.klaviyo.group import Group, page_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.arguments import Moment, moment
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted
 from klaviyo_relay_worker.klaviyo.group import each

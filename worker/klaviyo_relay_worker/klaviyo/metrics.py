@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
-from klaviyo_relay_worker.klaviyo import limits
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.aggregates import (
     Aggregate,

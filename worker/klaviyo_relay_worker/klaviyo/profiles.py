@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker import limits
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, moment, path_part, people
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.arguments import Moment
 from klaviyo_relay_worker.klaviyo.group import each
 from klaviyo_relay_worker.klaviyo.membership import Membership

@@ -20,7 +20,7 @@ from klaviyo_relay.commands import (
     Unsubscribe,
     Unsuppress,
 )
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.query import FILTER_MOST
 from klaviyo_relay_worker.plan.batch import BODY_MAX_BYTES
 from klaviyo_relay_worker.plan.consent import OTHERS_MOST, SUBSCRIBE_MOST

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe, Unsuppress
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked
 from klaviyo_relay_worker.plan.batch import (

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from klaviyo_relay.envelope import ReceivedTrack
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Failure, failures_of
 from klaviyo_relay_worker.plan.batch import (

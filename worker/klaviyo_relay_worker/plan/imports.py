@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, Following, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger

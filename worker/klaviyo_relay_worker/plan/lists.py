@@ -19,7 +19,8 @@ from klaviyo_relay.commands import (
     DeleteList,
     RenameList,
 )
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker import limits
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import (

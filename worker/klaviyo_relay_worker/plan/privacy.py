@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from klaviyo_relay.commands import DeleteProfile
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Dropped, Outcome, Parked, failures_of
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger, Situation, decided

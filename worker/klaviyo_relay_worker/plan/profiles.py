@@ -10,7 +10,7 @@ import msgspec
 
 from klaviyo_relay.commands import PROFILE_ATTRIBUTES, Identify
 from klaviyo_relay.validation import LOCATION_FIELDS
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Failure, Following, failures_of
 from klaviyo_relay_worker.plan.batch import (

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from klaviyo_relay.commands import Channel
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Failure
 from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import limits
 
-DOCUMENT = Path(__file__).parents[4] / "shared" / "klaviyo" / "openapi-subset.json"
+DOCUMENT = Path(__file__).parents[3] / "shared" / "klaviyo" / "openapi-subset.json"
 
 
 def published():
