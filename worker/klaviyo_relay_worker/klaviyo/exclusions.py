@@ -13,7 +13,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker import limits
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.group import each, once
 from klaviyo_relay_worker.klaviyo.pages import Reading
 from klaviyo_relay_worker.klaviyo.resources import Exclusion, Json, Profile, time_of

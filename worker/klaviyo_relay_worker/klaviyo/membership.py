@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
+from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
-from klaviyo_relay_worker.klaviyo import limits, query
+from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, listed, moment, people, text
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.group import Group, each, once, page_size, paths_of
