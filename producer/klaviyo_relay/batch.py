@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import new_ids, wrap
 from klaviyo_relay.errors import (
@@ -164,7 +164,7 @@ class Loading:
         """Ship, waiting for a Redis that is away or full; what landed is never sent twice."""
         from redis.exceptions import RedisError
 
-        began, failures = time.monotonic(), 0
+        began, backoff = time.monotonic(), Backoff(_WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS)
         while True:
             try:
                 return self._ship_once(lane, pairs)
@@ -178,9 +178,7 @@ class Loading:
                 raise reason
             if self._tell is not None:
                 self._tell(str(reason))
-            failures += 1
-            wait = min(_WAIT_MOST_SECONDS, _WAIT_FIRST_SECONDS * 2**failures)
-            time.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - spreads load
+            time.sleep(backoff.wait())
 
     def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
         if self._entrance.survey().is_full:

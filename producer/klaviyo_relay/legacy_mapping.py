@@ -28,6 +28,7 @@ from klaviyo_relay.errors import InvalidCommandError
 # This module and those that applications call.
 _OURS = ("klaviyo_relay.legacy", "klaviyo_relay_worker.legacy")
 TRACK_ONCE_KEY = "__track_once__"
+# Old name -> where it goes today: the person's identifiers, the profile, or its location.
 _IDENTIFIERS = {
     "$email": "email",
     "email": "email",
@@ -46,6 +47,8 @@ _LOCATION = {
     for name in ("address1", "address2", "city", "region", "country", "zip", "latitude",
                  "longitude", "timezone")
 }  # fmt: skip
+_KNOWN = {*_IDENTIFIERS, *_ATTRIBUTES, *_LOCATION}
+_CHANGES = ("$unset", "$append", "$unappend")
 _CONSENT = ("$consent", "sms_consent", "$consent_timestamp", "$source")
 _CHANNELS = ("email", "sms")
 _CHANNELS_GONE = ("web", "directmail", "mobile")
@@ -102,13 +105,17 @@ class Person:
             left_out(path, _NO_TARGET[key])
         elif key.startswith("$locale_"):
             left_out(path, "is derived from $locale by Klaviyo")
-        elif key in ("$unset", "$append", "$unappend"):
+        elif key in _CHANGES:
             self.profile[key[1:]] = names(path, value) if key == "$unset" else value
-        elif key not in _IDENTIFIERS and key not in _ATTRIBUTES and key not in _LOCATION:
+        elif key in _KNOWN:
+            self._take_known(key, value)
+        else:
             self.profile.setdefault("properties", {})[key] = value
-        elif value is None or value == "":
+
+    def _take_known(self, key: str, value: Any) -> None:
+        if value is None or value == "":
             return  # not given, as everywhere in klaviyo-relay; $unset clears
-        elif key in _IDENTIFIERS:
+        if key in _IDENTIFIERS:
             self.who[_IDENTIFIERS[key]] = _text(value)
         elif key in _ATTRIBUTES:
             self.profile[_ATTRIBUTES[key]] = value

@@ -24,6 +24,8 @@ Host = tuple[str, int]
 
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 SCHEMES = ("redis", "rediss", "unix")
+# What stands behind the plus of a scheme.
+_KINDS: dict[str, Kind] = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
 _OF_SENTINELS = "sentinel_"
 _EXAMPLES: dict[Kind, str] = {
     "server": "redis://127.0.0.1:6379/0",
@@ -62,26 +64,13 @@ class RedisAddress(Struct, frozen=True):
         Raises:
             ValueError: it has none of the forms above; the text says what is wrong, without it.
         """
-        try:
-            parts = urlsplit(url)
-            hosts = _hosts(parts)
-        except ValueError:
-            # What urlsplit says may have parts of the URL in it, even the password.
-            raise ValueError(f"must be a URL, such as {_EXAMPLES['server']}") from None
-        scheme, _, form = parts.scheme.partition("+")
-        if scheme not in SCHEMES or form not in ("", "sentinel", "cluster"):
-            raise ValueError(
-                "must begin with redis://, rediss://, unix://, redis+sentinel:// or"
-                f" redis+cluster://, such as {_EXAMPLES['server']}"
-            )
-        if scheme == "unix" and form:
-            raise ValueError(f"must not combine a socket with {form}")
+        parts, hosts = _taken_apart(url)
+        scheme, kind = _scheme(parts.scheme)
         options = tuple(parse_qsl(parts.query))
-        if not form:
+        if kind == "server":
             if len(hosts) > 1:
                 raise ValueError(f"must name one host; several as in {_EXAMPLES['sentinel']}")
             return cls(url, "server", scheme, options=options)
-        kind: Kind = "sentinel" if form == "sentinel" else "cluster"
         if not all(host for host, _ in hosts):
             raise ValueError(f"must name hosts, such as {_EXAMPLES[kind]}")
         service, database = _path(parts.path, kind)
@@ -134,6 +123,28 @@ class RedisAddress(Struct, frozen=True):
         if self.scheme != "rediss":
             return None
         return {name: text for name, text in self.options if name.startswith("ssl_")}
+
+
+def _taken_apart(url: str) -> tuple[SplitResult, tuple[Host, ...]]:
+    try:
+        parts = urlsplit(url)
+        return parts, _hosts(parts)
+    except ValueError:
+        # What urlsplit says may have parts of the URL in it, even the password.
+        raise ValueError(f"must be a URL, such as {_EXAMPLES['server']}") from None
+
+
+def _scheme(text: str) -> tuple[str, Kind]:
+    """How a server is spoken to, and which kind of place it is."""
+    scheme, _, form = text.partition("+")
+    if scheme not in SCHEMES or form not in _KINDS:
+        raise ValueError(
+            "must begin with redis://, rediss://, unix://, redis+sentinel:// or"
+            f" redis+cluster://, such as {_EXAMPLES['server']}"
+        )
+    if scheme == "unix" and form:
+        raise ValueError(f"must not combine a socket with {form}")
+    return scheme, _KINDS[form]
 
 
 def _credentials(parts: SplitResult) -> str:

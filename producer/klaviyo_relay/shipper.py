@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import queue
-import random
 import sqlite3
 import threading
 import time
@@ -22,7 +21,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from klaviyo_relay.errors import BackpressureError, MarkFellBackError, RelayError
+from klaviyo_relay.backoff import Backoff
+from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
@@ -60,7 +61,6 @@ IDLE_SECONDS = 1.0
 ORPHANS_EVERY_SECONDS = 10.0
 BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS = 0.05, 5.0
 FULL_SECONDS = 0.5
-COMPLAIN_EVERY_SECONDS = 60.0
 
 
 class Flushed(NamedTuple):
@@ -213,8 +213,8 @@ class Shipper:
         self._is_idle = False
         self._progress = threading.Condition()
         self._orphans_at = 0.0
-        self._complained_at = 0.0
-        self._failures = 0
+        self._complaints = Complaints()
+        self._backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
         # redis imports this; after the main thread's end, where a short script's commands are
         # shipped, Python refuses to import it for the first time.
@@ -271,20 +271,20 @@ class Shipper:
         """One pass; returns how many seconds to wait before the next."""
         try:
             shipped = self._pass()
-            self._failures = 0
+            self._backoff.forget()
             if shipped:
                 return 0.0 if shipped >= RESTED_ROWS else REST_SECONDS
         except BackpressureError as error:
             return self._complain(error, FULL_SECONDS)
         except sqlite3.OperationalError as error:
-            return self._complain(error, self._backoff())
+            return self._complain(error, self._backoff.wait())
         except sqlite3.DatabaseError as error:
             self._complain(error, 0.0)
             self._stop = True
             self._on_damage(self._spool)
             return 0.0
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
-            return self._complain(error, self._backoff())
+            return self._complain(error, self._backoff.wait())
         # From here on a new row rings; one that came in before this line is seen by this look.
         self._is_idle = True
         return 0.0 if self._own.spool.last_row > self._own.position else IDLE_SECONDS
@@ -318,21 +318,15 @@ class Shipper:
         self._orphans_at = time.monotonic()
         ship_orphans(entrance, self._settings, besides=self._own.spool.source)
 
-    def _backoff(self) -> float:
-        self._failures += 1
-        most = min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2**self._failures)
-        return random.uniform(most / 2, most)  # noqa: S311 - spreads load, guards nothing
-
     def _complain(self, error: Exception, wait: float) -> float:
         """Say it once a minute: the application goes on, and nothing is lost."""
-        if time.monotonic() - self._complained_at > COMPLAIN_EVERY_SECONDS:
-            self._complained_at = time.monotonic()
+        if self._complaints.is_due():
             logger.warning(
                 "cannot ship to %s: %s; %d commands wait in the spool",
                 masked(self._settings.redis_url),
                 error,
                 self._own.left,
-                exc_info=None if _is_expected(error) else error,
+                exc_info=None if is_weather(error, sqlite3.Error) else error,
             )
         with self._progress:
             self._progress.notify_all()
@@ -440,10 +434,3 @@ def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Ex
         found.unreadable,
         path.name,
     )
-
-
-def _is_expected(error: Exception) -> bool:
-    """Whether it is the weather (Redis, the network, the disk) and not a fault of ours."""
-    # redis may not even be imported, so its errors are known by where they come from.
-    from_redis = type(error).__module__.startswith("redis.")
-    return from_redis or isinstance(error, (RelayError, OSError, sqlite3.Error))

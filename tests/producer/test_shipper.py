@@ -157,12 +157,28 @@ def test_a_row_that_waits_longer_than_the_window_is_still_shipped(
     assert producer.flush(10).left == 0
     server.kill()
     second = producer.track("M", email=ADA)
-    wait_until(lambda: producer._spooling.shipper._failures > 4)
+    wait_until(lambda: producer._spooling.shipper._backoff.failures > 4)
     server.start()
 
     assert producer.flush(10).left == 0
     with connect(server.url) as redis:
         assert lanes_of(redis).ids() == [first, second]
+    producer.close(0)
+
+
+def test_an_outage_of_hours_does_not_end_the_thread(
+    impatient, server, tmp_path, lanes_of, wait_until
+):
+    producer = Producer(with_server(server, tmp_path))
+    server.kill()
+    command = producer.track("M", email=ADA)
+    producer._spooling.shipper._backoff.failures = 1_023
+    wait_until(lambda: producer._spooling.shipper._backoff.failures > 1_025)
+    server.start()
+
+    assert producer.flush(10).left == 0
+    with connect(server.url) as redis:
+        assert lanes_of(redis).ids() == [command]
     producer.close(0)
 
 
@@ -264,7 +280,9 @@ def test_a_script_that_ran_though_its_answer_was_lost_doubles_nothing(
     assert producer.flush(10).left == 0
     server.pause()
     ids += [producer.track("M", email=ADA) for _ in range(20)]
-    wait_until(lambda: producer._spooling.shipper._failures >= 1)  # sent, and no answer in time
+    wait_until(
+        lambda: producer._spooling.shipper._backoff.failures >= 1
+    )  # sent, and no answer in time
     server.resume()  # now Redis runs what stands in its socket, and then what is sent again
 
     assert producer.flush(10).left == 0
@@ -526,7 +544,7 @@ def test_a_redis_that_is_away_is_complained_of_once_a_minute_without_its_passwor
     producer = Producer(with_server(server, tmp_path))
     with caplog.at_level(logging.DEBUG):
         producer.track("M", email=ADA, properties={"secret": "geheim7"})
-        wait_until(lambda: producer._spooling.shipper._failures > 5)
+        wait_until(lambda: producer._spooling.shipper._backoff.failures > 5)
 
     said = [record for record in caplog.records if record.name == "klaviyo_relay.shipper"]
     assert len(said) == 1

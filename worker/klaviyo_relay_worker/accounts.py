@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from redis import Redis
 
+from klaviyo_relay.complaints import Complaints
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, Breakers
@@ -20,7 +21,6 @@ from klaviyo_relay_worker.settings import WorkerSettings, variable_of
 
 logger = logging.getLogger("klaviyo_relay_worker.accounts")
 
-COMPLAIN_EVERY_SECONDS = 60.0
 UNAUTHENTICATED = 401
 # Klaviyo takes 150 creations a day, so three months are a few thousand short keys at most.
 CREATED_SECONDS = 90 * 86_400
@@ -44,7 +44,7 @@ class Accounts:
         self._settings = settings
         self._clients: dict[str, KlaviyoClient] = {}
         self._guard = threading.Lock()
-        self._complained_at: dict[str, float] = {}
+        self._complaints: defaultdict[str, Complaints] = defaultdict(Complaints)
         self._set: Any = redis.register_script(script_of("klaviyo_relay_worker", "set"))
         self._keep: Any = redis.register_script(_KEEP)
         self.quota = Quota(redis, keys)
@@ -110,7 +110,5 @@ class Accounts:
 
     def _complain(self, about: str, what: str) -> None:
         """Loudly, but not more than once a minute."""
-        last = self._complained_at.get(about)
-        if last is None or time.monotonic() - last >= COMPLAIN_EVERY_SECONDS:
-            self._complained_at[about] = time.monotonic()
+        if self._complaints[about].is_due():
             logger.error("%s", what)

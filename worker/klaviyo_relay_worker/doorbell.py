@@ -20,6 +20,7 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from klaviyo_relay.complaints import Complaints
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay_worker.housekeeping import HOUR_SECONDS, prune_joins, prune_marks
 from klaviyo_relay_worker.lookout import Lookout, View
@@ -35,7 +36,6 @@ RUNG_SECONDS = 2.0
 UNANSWERED_SECONDS = 2 * RUNG_SECONDS
 # Celery is not tried again before, as each try may cost seconds.
 REST_SECONDS = 30.0
-COMPLAIN_EVERY_SECONDS = 60.0
 # What is in flight at Klaviyo may take as long as a request's deadline; then there is no hope.
 DRAIN_SECONDS = 15.0
 
@@ -78,7 +78,7 @@ class Doorbell:
         self._unanswered: dict[str, tuple[Any, float]] = {}
         # Until when Celery is not asked, by lane.
         self._rests: dict[str, float] = {}
-        self._complained_at: float | None = None
+        self._complaints = Complaints()
         self._prune_at = 0.0
         self._mark_rung: Any = redis.register_script(_MARK_RUNG)
         self._stop = threading.Event()
@@ -161,9 +161,7 @@ class Doorbell:
 
     def _complain(self, what: str) -> None:
         """Loudly, but not more than once a minute."""
-        now = time.monotonic()
-        if self._complained_at is None or now - self._complained_at >= COMPLAIN_EVERY_SECONDS:
-            self._complained_at = now
+        if self._complaints.is_due():
             logger.error("%s; this process delivers by itself meanwhile", what)
 
     def _run(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from klaviyo_relay.complaints import Complaints
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.lookout import Lookout
@@ -37,7 +38,6 @@ DRAIN_SECONDS = 30.0
 # A turn ends after 20 s and the conversations under way then; the longest takes a bad batch of
 # 1,000 apart with a slow Klaviyo.
 TURN_SECONDS_MOST = 900.0
-COMPLAIN_EVERY_SECONDS = 60.0
 
 
 class Watchdog:
@@ -71,7 +71,7 @@ class Watchdog:
         # Lanes that want a planner, with what they looked like and since when.
         self._still: dict[str, tuple[Any, float]] = {}
         self._redis_answers_since: float | None = None
-        self._complained_at: float | None = None
+        self._complaints = Complaints()
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name="klaviyo-relay-watchdog", daemon=True
@@ -141,9 +141,7 @@ class Watchdog:
                 self._bite(what)
 
     def _bite(self, what: str) -> None:
-        now = time.monotonic()
-        if self._complained_at is None or now - self._complained_at >= COMPLAIN_EVERY_SECONDS:
-            self._complained_at = now
+        if self._complaints.is_due():
             logger.critical("deliveries stand still: %s. Threads: %s", what, _threads())
         if self._end is not None:
             logger.critical("this process ends with exit code %d, to be started anew", EXIT_CODE)

@@ -12,14 +12,15 @@ it may be killed at any instruction. These are the steps, each harmless to repea
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError, RelayError
+from klaviyo_relay.backoff import Backoff
+from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import OutboxStore
@@ -29,7 +30,6 @@ from klaviyo_relay.shipper import (
     BACKOFF_FIRST_SECONDS,
     BACKOFF_MOST_SECONDS,
     BATCH_ROWS,
-    COMPLAIN_EVERY_SECONDS,
     FULL_SECONDS,
     RESHIP_SECONDS,
 )
@@ -187,8 +187,8 @@ class OutboxShipper:
         self._shipment: Shipment | None = None
         self._wake = threading.Event()
         self._is_stopping = False
-        self._failures = 0
-        self._complained_at: float | None = None
+        self._backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
+        self._complaints = Complaints()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -241,8 +241,8 @@ class OutboxShipper:
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the loop
             # Begin again from what the database and Redis say.
             self._shipment = None
-            return self._complain(error, self._backoff())
-        self._failures = 0
+            return self._complain(error, self._backoff.wait())
+        self._backoff.forget()
         return wait
 
     def _pass(self) -> bool:
@@ -277,26 +277,14 @@ class OutboxShipper:
         if self._entrance is not None:
             self._entrance.close()
 
-    def _backoff(self) -> float:
-        self._failures += 1
-        most = min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2**self._failures)
-        return random.uniform(most / 2, most)  # noqa: S311 - spreads load, guards nothing
-
     def _complain(self, error: Exception, wait: float) -> float:
         """Say it once a minute: committed commands wait in their table, and nothing is lost."""
-        now = time.monotonic()
-        if self._complained_at is None or now - self._complained_at > COMPLAIN_EVERY_SECONDS:
-            self._complained_at = now
+        if self._complaints.is_due():
             logger.warning(
                 "cannot ship the outbox to %s: %s: %s; committed commands wait in their table",
                 masked(self._settings.redis_url),
                 type(error).__name__,
                 error,
-                exc_info=None if self._is_expected(error) else error,
+                exc_info=None if is_weather(error, *self._store.errors) else error,
             )
         return wait
-
-    def _is_expected(self, error: Exception) -> bool:
-        """Whether it is the weather (the database, Redis, the network) and not a fault of ours."""
-        from_redis = type(error).__module__.startswith("redis.")
-        return from_redis or isinstance(error, (RelayError, OSError, *self._store.errors))
