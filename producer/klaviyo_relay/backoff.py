@@ -22,7 +22,7 @@ class Backoff:
     def __init__(self, first: float, most: float) -> None:
         self._first = first
         self._most = most
-        self.failures = 0
+        self.failures: int = 0
 
     def wait(self) -> float:
         """Count a failure; returns how many seconds to wait, of the ceiling a half at the least."""

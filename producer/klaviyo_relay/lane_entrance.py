@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.redis_clients import node_of, nodes_of
 from klaviyo_relay.replication import Replication
 from klaviyo_relay.scripts import script_of
@@ -33,18 +34,6 @@ class Shipped(NamedTuple):
     mark: int
 
 
-class Mark(NamedTuple):
-    """How far a lane has taken a source.
-
-    Attributes:
-        number: the last one taken.
-        at: when, in seconds since 1970 by Redis's clock.
-    """
-
-    number: int
-    at: int
-
-
 class Survey(NamedTuple):
     """What a producer must know of Redis before it ships.
 
@@ -58,12 +47,11 @@ class Survey(NamedTuple):
     is_full: bool
 
 
-class LaneEntrance:
+class LaneEntrance(Marks):
     """Ships into the lanes of one Redis."""
 
     def __init__(self, redis: Redis, keys: Keys, lane_max_bytes: int) -> None:
-        self._redis = redis
-        self._keys = keys
+        super().__init__(redis, keys)
         self._lane_max_bytes = lane_max_bytes
         self._ship: Any = redis.register_script(script_of("klaviyo_relay", "ship"))
         self._add: Any = redis.register_script(script_of("klaviyo_relay", "register"))
@@ -155,16 +143,6 @@ class LaneEntrance:
         self._redis.register_script(bury_script)(
             keys=[keys.counts, keys.dead], args=[identity, letter]
         )
-
-    def mark(self, lane: str, source: str) -> int:
-        """The last number of `source` that a lane has, or 0."""
-        return self.dated_mark(lane, source).number
-
-    def dated_mark(self, lane: str, source: str) -> Mark:
-        """The last number of `source` that a lane has, and since when; zeros if it has none."""
-        found: Any = self._redis.hget(self._keys.lane(*split(lane)).marks, source)
-        number, _, at = (found or b"0@0").partition(b"@")
-        return Mark(int(number), int(at))
 
     def now(self) -> float:
         """Seconds since 1970, by Redis's clock."""

@@ -29,8 +29,7 @@ from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,
-    SPOOL_SUFFIX,
-    Orphan,
+    FoundSpool,
     OwnSpool,
     Row,
     SpoolFile,
@@ -38,7 +37,9 @@ from klaviyo_relay.spool import (
     check_rows,
     files_of,
     milliseconds,
+    opened,
     salvage,
+    source_of,
     spool_paths,
 )
 
@@ -340,22 +341,12 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
     """
     files = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
-        if path.name.endswith(f"-{besides}{SPOOL_SUFFIX}"):
+        if source_of(path) == besides:
             continue
-        lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
         try:
-            orphan = Orphan(path, lock)
-        except sqlite3.OperationalError as error:
-            logger.warning("the spool file %s cannot be opened now: %s", path, error)
-            _release(lock)
-            continue
-        except (sqlite3.DatabaseError, UnicodeError) as error:
-            if lock is not None:
-                _ship_damaged(entrance, path, lock, error)
-            continue
-        files += 1
-        try:
-            _ship_orphan(entrance, orphan)
+            with opened(path) as found:
+                files += 1
+                _ship_found(entrance, found)
         except sqlite3.OperationalError as error:
             logger.warning("the spool file %s cannot be read now: %s", path, error)
         except (sqlite3.DatabaseError, UnicodeError) as error:
@@ -365,46 +356,35 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
     return files
 
 
-def _release(lock: SpoolLock | None) -> None:
-    if lock is not None:
-        lock.release()
+def _ship_found(entrance: LaneEntrance, found: FoundSpool) -> None:
+    shipment = FileShipment(found.spool)
+    shipment.restart(entrance)
+    if found.is_dead or _is_frozen(entrance, found):
+        while shipment.ship_some(entrance):
+            pass
+    if found.is_dead and _is_over(entrance, found):
+        found.remove()
 
 
-def _ship_orphan(entrance: LaneEntrance, orphan: Orphan) -> None:
-    try:
-        shipment = FileShipment(orphan.spool)
-        shipment.restart(entrance)
-        if orphan.is_dead or _is_frozen(entrance, orphan):
-            while shipment.ship_some(entrance):
-                pass
-        if orphan.is_dead and _is_over(entrance, orphan):
-            orphan.remove()
-            return
-    except BaseException:
-        orphan.close()
-        raise
-    orphan.close()
-
-
-def _is_frozen(entrance: LaneEntrance, orphan: Orphan) -> bool:
+def _is_frozen(entrance: LaneEntrance, found: FoundSpool) -> bool:
     """Whether the file's oldest unshipped row has waited so long that its owner cannot be well."""
-    source = orphan.spool.source
-    for name in orphan.spool.lanes():
-        since = orphan.spool.oldest_at(name, entrance.mark(name, source))
+    source = found.spool.source
+    for name in found.spool.lanes():
+        since = found.spool.oldest_at(name, entrance.mark(name, source))
         if since is not None and milliseconds() - since > FROZEN_SECONDS * 1000:
             return True
     return False
 
 
-def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
+def _is_over(entrance: LaneEntrance, found: FoundSpool) -> bool:
     """Whether Redis has had every row for the re-ship window, by Redis's own clock.
 
     And for as long as its replicas are behind.
     """
     now = entrance.now()
     window = max(RESHIP_SECONDS, time.monotonic() - entrance.replicated_until())
-    for name, newest in orphan.spool.lanes().items():
-        mark = entrance.dated_mark(name, orphan.spool.source)
+    for name, newest in found.spool.lanes().items():
+        mark = entrance.dated_mark(name, found.spool.source)
         if mark.number < newest or now - mark.at <= window:
             return False
     return True
@@ -412,13 +392,12 @@ def _is_over(entrance: LaneEntrance, orphan: Orphan) -> bool:
 
 def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Exception) -> None:
     """Ship what can be read of a dead process's damaged file, and set the file aside for people."""
-    source = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
     try:
         found = salvage(path)
         for lane, group in _by_lane(found.rows):
             for at in range(0, len(group), BATCH_ROWS):
                 numbered = [(number, message) for number, _, message in group[at : at + BATCH_ROWS]]
-                entrance.ship(lane, source, numbered)
+                entrance.ship(lane, source_of(path), numbered)
         for file in files_of(path):
             if file.exists():
                 file.rename(file.with_name(f"{file.name}.corrupt"))

@@ -24,10 +24,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
+
+if TYPE_CHECKING:
+    from klaviyo_relay.marks import Marks
 
 SPOOL_SUFFIX = ".spool"
 LOCK_SUFFIX = ".lock"
@@ -100,7 +104,7 @@ class SpoolFile:
 
     def __init__(self, path: Path, *, durability: str = "normal") -> None:
         self.path = path
-        self.source: str = path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
+        self.source: str = source_of(path)
         self.last_row: int = 0
         # Reentrant: a signal handler may enqueue in the middle of an append.
         self.append_lock: threading.RLock = threading.RLock()
@@ -389,8 +393,12 @@ class OwnSpool(SpoolFile):
         self.lock.release()
 
 
-class Orphan:
-    """A spool file of another process: dead (its lock is free) or only behind (frozen).
+class FoundSpool:
+    """A spool file of another process, which is dead (its lock is free) or alive.
+
+    Attributes:
+        spool: the file.
+        lock: its lock, if the process is dead.
 
     Raises:
         sqlite3.DatabaseError: the file is damaged; see `salvage`.
@@ -410,6 +418,14 @@ class Orphan:
         """Whether the owner is gone, so that the file may be removed once it is shipped."""
         return self.lock is not None
 
+    def unshipped(self, marks: Marks | None) -> int:
+        """How many rows Redis has not got; without marks, all of them."""
+        source = self.spool.source
+        return sum(
+            self.spool.count(lane, marks.mark(lane, source) if marks else 0, newest)
+            for lane, newest in self.spool.lanes().items()
+        )
+
     def remove(self) -> None:
         """Delete the files of a dead process. The lock goes last."""
         self.spool.close()
@@ -424,6 +440,34 @@ class Orphan:
         self.spool.close()
         if self.lock is not None:
             self.lock.release()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[FoundSpool]:
+    """Open another process's spool file while the block runs.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged; see `salvage`.
+    """
+    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+    try:
+        found = FoundSpool(path, lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def is_orphaned(path: Path) -> bool:
+    """Whether the process whose spool file it is has ended."""
+    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+    if lock is not None:
+        lock.release()
+    return lock is not None
 
 
 class Salvaged(NamedTuple):
@@ -519,6 +563,11 @@ def _read_around_damage(
     for row in rows:
         if first <= row[0] <= last and _is_row(row[1], row[2]):
             found[row[0]] = row
+
+
+def source_of(path: Path) -> str:
+    """How a spool file names itself towards Redis."""
+    return path.name.removesuffix(SPOOL_SUFFIX).rpartition("-")[2]
 
 
 def files_of(path: Path) -> tuple[Path, Path, Path]:

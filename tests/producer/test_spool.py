@@ -14,13 +14,17 @@ import pytest
 
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.errors import SpoolError, SpoolFullError
+from klaviyo_relay.keys import Keys
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,
-    Orphan,
     OwnSpool,
     SpoolFile,
     SpoolLock,
+    is_orphaned,
     milliseconds,
+    opened,
+    source_of,
     spool_paths,
 )
 
@@ -465,33 +469,60 @@ def test_the_child_of_a_fork_gets_a_file_of_its_own(spool, directory, in_forked_
     assert content(spool.path) == [b"parent"]
 
 
-# --- orphans --------------------------------------------------------------------------------------
+# --- files of other processes ---------------------------------------------------------------------
 
 
-def test_an_orphan_is_dead_when_its_lock_is_ours_and_can_be_removed_without_trace(directory):
-    left = OwnSpool.create(directory, DIGEST)
-    left.append(rows(b"a", b"b"))
-    left.close()
+@pytest.fixture
+def left(directory):
+    """What a process has left that is dead: two rows."""
+    spool = OwnSpool.create(directory, DIGEST)
+    spool.append(rows(b"a", b"b"))
+    spool.close()
+    return spool
 
-    orphan = Orphan(left.path, SpoolLock.take(left.lock.path))
 
-    assert orphan.is_dead
-    assert orphan.spool.last_row == 2
-    assert orphan.spool.source == left.source
-    orphan.remove()
+def test_the_file_of_a_dead_process_is_found_with_its_lock_and_removed_without_trace(
+    left, directory
+):
+    with opened(left.path) as found:
+        assert found.is_dead
+        assert found.spool.last_row == 2
+        assert found.spool.source == source_of(left.path) == left.source
+        found.remove()
+
     assert list(directory.iterdir()) == []
 
 
-def test_an_orphan_whose_owner_lives_is_not_dead_and_can_be_looked_at(spool):
+def test_the_file_of_a_living_process_can_be_looked_at(spool):
     spool.append(rows(b"a"))
 
-    orphan = Orphan(spool.path, SpoolLock.take(spool.lock.path))
+    with opened(spool.path) as found:
+        assert not found.is_dead
+        assert found.spool.oldest_at(EVENTS, 0) == 1
 
-    assert not orphan.is_dead
-    assert orphan.spool.oldest_at(EVENTS, 0) == 1
-    orphan.close()
     spool.append(rows(b"b"))
     assert content(spool.path) == [b"a", b"b"]
+
+
+def test_what_was_looked_at_is_free_for_others_again(left):
+    with opened(left.path):
+        assert not is_orphaned(left.path)
+
+    assert is_orphaned(left.path)
+
+
+def test_whose_file_it_is_is_asked_without_opening_it(left, spool):
+    assert is_orphaned(left.path)
+    assert not is_orphaned(spool.path)
+
+
+def test_rows_below_the_mark_of_their_lane_are_shipped(left, redis):
+    marks = Marks(redis, Keys())
+    redis.hset(Keys().lane("default", "events").marks, left.source, "1@0")
+
+    with opened(left.path) as found:
+        assert found.unshipped(marks) == 1
+        assert found.unshipped(None) == 2
 
 
 def test_a_closed_spool_is_free_for_others(spool):
@@ -580,8 +611,9 @@ def test_a_file_that_is_no_database_is_told_by_sqlite(directory):
     path = directory / f"{DIGEST}-0123456789ab.spool"
     path.write_bytes(b"this is no database, but long enough to look like a file" * 50)
 
-    with pytest.raises(sqlite3.DatabaseError):
-        Orphan(path, None)
+    with pytest.raises(sqlite3.DatabaseError), opened(path):
+        pass
+    assert is_orphaned(path)
 
 
 def test_the_clock_of_the_rows_counts_milliseconds(monkeypatch):

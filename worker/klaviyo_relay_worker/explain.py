@@ -23,16 +23,16 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import LaneKeys, split
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import (
-    LOCK_SUFFIX,
-    Orphan,
     Row,
-    SpoolLock,
     check_rows,
+    is_orphaned,
+    opened,
     salvage,
+    source_of,
     spool_paths,
 )
 from klaviyo_relay_worker.dead_letters import DeadLetter, verb_of
@@ -103,13 +103,13 @@ class Explainer:
     def explain(self, identity: str) -> Explanation:
         """Everything about a command; without Redis only what this machine's disk tells."""
         found = Explanation(identity, _enqueued_at(identity))
-        entrance: LaneEntrance | None = LaneEntrance(self._redis, self._settings.keys, 1)
+        marks: Marks | None = Marks(self._redis, self._settings.keys)
         try:
             self._redis.ping()
         except RedisError as error:
-            found.redis, entrance = str(error), None
-        found.spool_files, found.places = self._in_spool(identity, entrance)
-        if entrance is not None:
+            found.redis, marks = str(error), None
+        found.spool_files, found.places = self._in_spool(identity, marks)
+        if marks is not None:
             self._ask_lanes(found)
         return found
 
@@ -143,26 +143,18 @@ class Explainer:
 
     # --- this machine
 
-    def _in_spool(self, identity: str, entrance: LaneEntrance | None) -> tuple[int, list[Place]]:
+    def _in_spool(self, identity: str, marks: Marks | None) -> tuple[int, list[Place]]:
         head = b'{"id":' + _encode(identity)
         files, places = 0, list[Place]()
         for path in spool_paths(self._settings.spool_directory, self._settings.digest):
             files += 1
-            lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
-            places += [
-                self._spooled(path, row, entrance, is_orphaned=lock is not None)
-                for row in rows_of(path, lock)
-                if row[2].startswith(head)
-            ]
+            rows = [row for row in rows_of(path) if row[2].startswith(head)]
+            places += [self._spooled(path, row, marks) for row in rows]
         return files, places
 
-    def _spooled(
-        self, path: Path, row: Row, entrance: LaneEntrance | None, *, is_orphaned: bool
-    ) -> Place:
+    def _spooled(self, path: Path, row: Row, marks: Marks | None) -> Place:
         number, lane, message = row
         envelope = receive(message)
-        # As a spool file names itself towards Redis.
-        source = path.stem.rpartition("-")[2]
         return InSpool(
             lane=lane,
             verb=verb_of(envelope),
@@ -170,8 +162,8 @@ class Explainer:
             payload=self._payload(message),
             file=path.name,
             row=number,
-            is_shipped=None if entrance is None else number <= entrance.mark(lane, source),
-            is_orphaned=is_orphaned,
+            is_shipped=None if marks is None else number <= marks.mark(lane, source_of(path)),
+            is_orphaned=is_orphaned(path),
         )
 
     # --- Redis
@@ -299,29 +291,17 @@ def milliseconds_of(identity: str) -> int | None:
     return number.int >> 80 if number.version == _UUID_WITH_TIME else None
 
 
-def rows_of(path: Path, lock: SpoolLock | None) -> Iterator[Row]:
-    """All rows of a spool file, or what a damaged one still gives; gives back the lock."""
+def rows_of(path: Path) -> Iterator[Row]:
+    """All rows of a spool file, or what a damaged one still gives."""
     try:
-        yield from _read(path, lock)
+        with opened(path) as found:
+            after = 0
+            while rows := found.spool.read(after, _PAGE):
+                check_rows(rows, after)
+                yield from rows
+                after = rows[-1][0]
     except (sqlite3.DatabaseError, UnicodeError):
         yield from salvage(path).rows
-
-
-def _read(path: Path, lock: SpoolLock | None) -> Iterator[Row]:
-    try:
-        spool = Orphan(path, lock)
-    except sqlite3.DatabaseError:
-        if lock is not None:
-            lock.release()
-        raise
-    try:
-        after = 0
-        while rows := spool.spool.read(after, _PAGE):
-            check_rows(rows, after)
-            yield from rows
-            after = rows[-1][0]
-    finally:
-        spool.close()
 
 
 def _enqueued_at(identity: str) -> datetime | None:

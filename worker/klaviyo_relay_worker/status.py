@@ -17,10 +17,10 @@ from msgspec import Struct
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
+from klaviyo_relay.spool import opened, spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
 from klaviyo_relay_worker.judge import OUTAGE
@@ -159,31 +159,21 @@ def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
     return ("unserved" if is_unserved else "idle"), ""
 
 
-def spool_report(settings: Settings, entrance: LaneEntrance | None) -> dict[str, int]:
+def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
     """Commands on this machine's disk that Redis has not got, and files whose process is dead.
 
     Args:
-        entrance: tells how far each file is shipped; without one every row counts.
+        marks: tell how far each file is shipped; without them every row counts.
     """
     pending = orphans = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
-        lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
         try:
-            orphan = Orphan(path, lock)
+            with opened(path) as found:
+                left = found.unshipped(marks)
+                orphans += found.is_dead and left > 0
+                pending += left
         except sqlite3.DatabaseError:
-            if lock is not None:
-                lock.release()
             orphans += 1
-            continue
-        left = 0
-        try:
-            for lane, newest in orphan.spool.lanes().items():
-                mark = entrance.mark(lane, orphan.spool.source) if entrance else 0
-                left += orphan.spool.count(lane, mark, newest)
-        finally:
-            orphan.close()
-        orphans += orphan.is_dead and left > 0
-        pending += left
     return {"pending": pending, "orphans": orphans}
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
@@ -185,9 +186,9 @@ def spool_status() -> None:
       klaviyo-relay spool status
     """
     settings = Settings.from_env()
-    entrance: LaneEntrance | None = LaneEntrance(connect(settings.redis_url), settings.keys, 1)
+    marks = Marks(connect(settings.redis_url), settings.keys)
     try:
-        report = spool_report(settings, entrance)
+        report = spool_report(settings, marks)
     except RedisError:
         report = spool_report(settings, None)
     click.echo(json.dumps({"directory": str(settings.spool_directory), **report}))

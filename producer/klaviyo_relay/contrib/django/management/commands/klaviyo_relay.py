@@ -12,10 +12,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from klaviyo_relay.contrib.django.configuration import read
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.marks import Marks
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipper import ship_orphans
-from klaviyo_relay.spool import LOCK_SUFFIX, Orphan, SpoolLock, spool_paths
+from klaviyo_relay.spool import opened, spool_paths
 
 
 class Command(BaseCommand):
@@ -54,13 +55,10 @@ class Command(BaseCommand):
         self.stdout.write(f"Spool  {settings.spool_directory}: {left} commands wait")
 
 
-def waiting(settings: Settings, entrance: LaneEntrance | None) -> int:
+def waiting(settings: Settings, marks: Marks | None) -> int:
     """Commands in this machine's spool files that Redis has not got; without Redis, all rows."""
     found = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
-        orphan = Orphan(path, SpoolLock.take(path.with_suffix(LOCK_SUFFIX)))
-        for lane, newest in orphan.spool.lanes().items():
-            mark = entrance.mark(lane, orphan.spool.source) if entrance else 0
-            found += orphan.spool.count(lane, mark, newest)
-        orphan.close()
+        with opened(path) as file:
+            found += file.unshipped(marks)
     return found
