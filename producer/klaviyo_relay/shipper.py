@@ -26,6 +26,7 @@ from klaviyo_relay.complaints import Complaints, is_weather
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
+from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,
@@ -34,11 +35,9 @@ from klaviyo_relay.spool import (
     Row,
     SpoolFile,
     SpoolLock,
-    check_rows,
     files_of,
     milliseconds,
     opened,
-    salvage,
     source_of,
     spool_paths,
 )

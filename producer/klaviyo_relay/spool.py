@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
 
@@ -45,7 +45,7 @@ _READ = "SELECT row, lane, message FROM rows WHERE row > ? ORDER BY row LIMIT ?"
 _PAGE_BYTES = 2048
 # The shipper's own connection checkpoints; a commit in the application's thread never does.
 _WAL_LIMIT_BYTES = 16_000_000
-_BUSY_SECONDS = 5.0
+BUSY_SECONDS = 5.0
 
 
 # A stored command: its number in the file, its lane as `account:lane`, and its envelope.
@@ -58,12 +58,12 @@ _inherited: set[Path] = set()
 # Held by whoever is inside of SQLite, except for appends, which have a lock for each file. A child
 # that is forked while another thread is inside of SQLite would inherit its allocator locked, for
 # ever; so a fork waits for all of these locks.
-_reading = threading.RLock()
+reading = threading.RLock()
 _locked_for_fork: list[SpoolFile] = []
 
 
 def _lock_for_fork() -> None:
-    _reading.acquire()
+    reading.acquire()
     for spool in list(_open_files):
         spool.append_lock.acquire()
         _locked_for_fork.append(spool)
@@ -72,7 +72,7 @@ def _lock_for_fork() -> None:
 def _unlock_after_fork() -> None:
     while _locked_for_fork:
         _locked_for_fork.pop().append_lock.release()
-    _reading.release()
+    reading.release()
 
 
 def _keep_inherited() -> None:
@@ -113,7 +113,7 @@ class SpoolFile:
         self._is_retired = False
         synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._usual_synchronous = f"PRAGMA synchronous={synchronous}"
-        with _reading:
+        with reading:
             self._writer = self._connect()
             self._reader = self._connect()
             _open_files.add(self)
@@ -226,7 +226,7 @@ class SpoolFile:
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Up to `limit` rows with numbers above `after`, in order."""
-        with _reading:
+        with reading:
             return self._reader.execute(_READ, (after, limit)).fetchall()
 
     def read_lane(self, lane: str, after: int, upto: int, limit: int) -> list[Row]:
@@ -235,7 +235,7 @@ class SpoolFile:
             "SELECT row, lane, message FROM rows"
             " WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT ?"
         )
-        with _reading:
+        with reading:
             return self._reader.execute(query, (after, upto, lane, limit)).fetchall()
 
     def delete(self, lane: str, after: int, upto: int) -> None:
@@ -249,26 +249,26 @@ class SpoolFile:
 
     def lanes(self) -> dict[str, int]:
         """Each lane in the file with its newest row."""
-        with _reading:
+        with reading:
             return dict(self._reader.execute("SELECT lane, max(row) FROM rows GROUP BY lane"))
 
     def count(self, lane: str, after: int, upto: int) -> int:
         """How many rows of a lane have numbers in (after, upto]."""
         query = "SELECT count(*) FROM rows WHERE lane = ? AND row > ? AND row <= ?"
-        with _reading:
+        with reading:
             return int(self._reader.execute(query, (lane, after, upto)).fetchone()[0])
 
     def newest(self) -> tuple[int, int]:
         """Number and milliseconds of the newest row, or zeros."""
         query = "SELECT row, at FROM rows ORDER BY row DESC LIMIT 1"
-        with _reading:
+        with reading:
             found = self._reader.execute(query).fetchone()
         return found or (0, 0)
 
     def oldest_at(self, lane: str, after: int) -> int | None:
         """Milliseconds of a lane's oldest row above `after`, or None."""
         query = "SELECT at FROM rows WHERE row > ? AND lane = ? ORDER BY row LIMIT 1"
-        with _reading:
+        with reading:
             found = self._reader.execute(query, (after, lane)).fetchone()
         return found and int(found[0])
 
@@ -282,16 +282,16 @@ class SpoolFile:
             # A read that began long ago would keep the log from being moved.
             self._unpin()
             self._repin()
-        with _reading:
+        with reading:
             self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        with _reading, self.append_lock:
+        with reading, self.append_lock:
             self._unpin()
             self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._repin()
 
     def close(self) -> None:
         """Close both connections. Never call it in a forked child."""
-        with _reading:
+        with reading:
             _open_files.discard(self)
             self._unpin()
             self._reader.close()
@@ -304,7 +304,7 @@ class SpoolFile:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         for pragma in (
             f"page_size={_PAGE_BYTES}",
@@ -388,7 +388,7 @@ class OwnSpool(SpoolFile):
 
     def close(self) -> None:
         """Close the file and let others ship what is left."""
-        with _reading, self.append_lock:
+        with reading, self.append_lock:
             super().close()
         self.lock.release()
 
@@ -468,101 +468,6 @@ def is_orphaned(path: Path) -> bool:
     if lock is not None:
         lock.release()
     return lock is not None
-
-
-class Salvaged(NamedTuple):
-    """What could be read of a damaged file.
-
-    Attributes:
-        rows: in order.
-        unreadable: how many numbers before the last of them could not be read.
-    """
-
-    rows: list[Row]
-    unreadable: int
-
-
-# No row is smaller on the disk: its lane, its time, and an envelope with an id.
-_ROW_LEAST_BYTES = 60
-# What SQLite may give for damaged bytes, beside its own errors: text that is no UTF-8.
-_DAMAGE = (sqlite3.DatabaseError, UnicodeError)
-
-
-def check_rows(rows: Sequence[Row], after: int) -> None:
-    """Refuse rows that only a damaged file gives: numbers that do not rise, fields of other types.
-
-    Raises:
-        sqlite3.DatabaseError: the file is damaged, though SQLite did not notice.
-    """
-    last = after
-    for number, lane, message in rows:
-        if number <= last or not _is_row(lane, message):
-            raise sqlite3.DatabaseError("a row is not as it was written")
-        last = number
-
-
-def _is_row(lane: object, message: object) -> bool:
-    return type(lane) is str and ":" in lane and type(message) is bytes
-
-
-def salvage(path: Path) -> Salvaged:
-    """Read whatever a damaged file still gives; never raises for the damage."""
-    found: dict[int, Row] = {}
-    with _reading:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-        try:
-            first, last = _span(connection, path)
-            _read_around_damage(connection, first, last, found)
-        finally:
-            connection.close()
-    rows = [found[number] for number in sorted(found)]
-    span = rows[-1][0] - rows[0][0] + 1 if rows else 0
-    return Salvaged(rows, span - len(rows))
-
-
-def _span(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """Between which numbers the file's rows are; guessed from its size where an end is damaged."""
-    most = sum(file.stat().st_size for file in files_of(path) if file.exists()) // _ROW_LEAST_BYTES
-    first, last = _end(connection, "ASC"), _end(connection, "DESC")
-    if first is None and last is None:
-        return 1, most
-    if first is None:
-        return max(1, (last or 0) - most), last or 0
-    return first, first + most if last is None else last
-
-
-def _end(connection: sqlite3.Connection, order: str) -> int | None:
-    """The number of the first row in this order; 0 if there is none, None if it is damaged."""
-    try:
-        query = f"SELECT row FROM rows ORDER BY row {order} LIMIT 1"  # noqa: S608 - two constants
-        found = connection.execute(query).fetchone()
-    except _DAMAGE:
-        return None
-    return int(found[0]) if found else 0
-
-
-def _read_around_damage(
-    connection: sqlite3.Connection, first: int, last: int, found: dict[int, Row]
-) -> None:
-    """Read a span of rows, in halves where it is damaged."""
-    if first > last:
-        return
-    query = "SELECT row, lane, message FROM rows WHERE row BETWEEN ? AND ?"
-    arguments: tuple[int, ...] = (first, last)
-    if first == last:
-        # Not a span: SQLite would look on at the next row, which may be the damaged one.
-        query, arguments = "SELECT row, lane, message FROM rows WHERE row = ?", (first,)
-    try:
-        rows = connection.execute(query, arguments).fetchall()
-    except _DAMAGE:
-        if first < last:
-            middle = (first + last) // 2
-            _read_around_damage(connection, first, middle, found)
-            _read_around_damage(connection, middle + 1, last, found)
-        return
-    for row in rows:
-        if first <= row[0] <= last and _is_row(row[1], row[2]):
-            found[row[0]] = row
 
 
 def source_of(path: Path) -> str:

@@ -730,7 +730,7 @@ def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(
 def test_a_file_that_is_only_locked_for_a_moment_is_not_set_aside(
     entrance, relay_settings, monkeypatch, program, line_of
 ):
-    monkeypatch.setattr(spool_module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(spool_module, "BUSY_SECONDS", 0.05)
     process = program(
         """
         import signal, sqlite3, sys

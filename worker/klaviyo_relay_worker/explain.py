@@ -24,14 +24,13 @@ from redis.exceptions import RedisError
 from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import LaneKeys, split
 from klaviyo_relay.marks import Marks
+from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import (
     Row,
-    check_rows,
     is_orphaned,
     opened,
-    salvage,
     source_of,
     spool_paths,
 )
