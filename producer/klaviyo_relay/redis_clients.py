@@ -5,6 +5,9 @@ Importing this module does not import redis; connecting does.
 
 from __future__ import annotations
 
+# First, so that a fork takes our lock before logging's (the last to register is the first asked):
+# redis gets itself a logger while it is imported, and must not wait for a fork that waits for it.
+import logging  # noqa: F401 - for its own lock at a fork
 import os
 import threading
 from importlib import import_module

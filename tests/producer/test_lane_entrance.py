@@ -1,4 +1,3 @@
-import time
 from hashlib import sha1
 
 import pytest
@@ -7,9 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from klaviyo_relay import Track, lane_entrance
 from klaviyo_relay.envelope import Envelope, encode
@@ -310,32 +307,6 @@ def test_another_run_of_redis_is_another_incarnation():
 
         assert entrance.survey().incarnation != first
         entrance.close()
-
-
-# --- the client -----------------------------------------------------------------------------------
-
-
-def test_a_client_gives_up_after_the_time_it_was_given_and_does_not_try_again():
-    with PrivateRedis() as server, connect(server.url, answer_seconds=0.2) as redis:
-        redis.ping()
-        server.pause()
-        began = time.monotonic()
-
-        with pytest.raises(RedisTimeoutError):
-            redis.incr("once")
-
-        assert 0.1 < time.monotonic() - began < 0.7
-        server.resume()
-        with connect(server.url) as another:
-            assert int(another.get("once")) == 1
-
-
-def test_a_redis_that_is_gone_is_said_at_once():
-    with PrivateRedis() as server:
-        url = server.url
-
-    with connect(url) as redis, pytest.raises(RedisConnectionError):
-        redis.ping()
 
 
 # --- lost answers ---------------------------------------------------------------------------------
