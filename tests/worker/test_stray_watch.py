@@ -1,0 +1,131 @@
+"""The stray watch: an import that may be under way unseen is waited for, and nothing is sent."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from klaviyo_relay import Identify
+from klaviyo_relay_worker import stray_watch as module
+from klaviyo_relay_worker.courier import Returned
+from klaviyo_relay_worker.flights import Errand
+from klaviyo_relay_worker.klaviyo.limits import GET_IMPORT_JOBS
+from klaviyo_relay_worker.outcome import Following, Snooze
+from klaviyo_relay_worker.plan import imports
+from klaviyo_relay_worker.plan.batch import Batch, Ledger
+from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
+from rooms import ACCOUNT, Rooms
+
+
+@pytest.fixture
+def rooms_of(redis):
+    """Rooms whose lane has notes about imports, sent so many seconds ago."""
+    made = []
+
+    def make(*ages, known=()):
+        rooms = Rooms(redis)
+        for age in ages:
+            rooms.lane.note_import(time.time() - age)
+        made.append(Rooms(redis, imports=rooms.lane.state().imports))
+        made.append(rooms)
+        return made[0]
+
+    yield make
+    for one in made:
+        list(one.flights.end())
+        one.senders.shutdown()
+
+
+def look(rooms):
+    return list(rooms.stray_watch.errands())
+
+
+def back(errand, strays=0, snooze=None):
+    errand.settle(Returned(errand.batch, Ledger(strays=strays), snooze))
+
+
+def notes(rooms):
+    return len(rooms.lane.state().imports)
+
+
+def test_without_notes_there_is_nothing_to_watch(rooms_of):
+    assert not rooms_of().stray_watch.is_on
+
+
+def test_a_look_that_finds_no_job_ends_the_watch(rooms_of):
+    rooms = rooms_of(5, 3)
+    assert rooms.stray_watch.is_on
+    [errand] = look(rooms)
+    assert errand.batch.endpoint == GET_IMPORT_JOBS
+    back(errand)
+    assert not rooms.stray_watch.is_on
+    assert notes(rooms) == 0
+    assert rooms.turn.snooze is None
+
+
+def test_a_job_that_may_be_ours_lets_the_lane_wait(rooms_of):
+    rooms = rooms_of(5)
+    [errand] = look(rooms)
+    back(errand, strays=1)
+    assert (rooms.turn.snooze.reason, notes(rooms)) == (module.STRAY_JOB, 1)
+    assert rooms.stray_watch.is_on
+
+
+def test_a_look_that_met_an_outage_says_nothing(rooms_of):
+    rooms = rooms_of(5)
+    [errand] = look(rooms)
+    back(errand, snooze=Snooze(1.0, "outage", is_failure=True))
+    assert rooms.stray_watch.is_on
+    assert notes(rooms) == 1
+
+
+def test_it_waits_for_what_is_in_flight(rooms_of):
+    rooms = rooms_of(5)
+    rooms.flights.send(Errand(Batch("", (), lambda _: iter(())), lambda _: None))
+    assert look(rooms) == []
+
+
+def test_it_waits_for_quota(rooms_of):
+    rooms = rooms_of(5)
+    rooms.accounts.quota.throttled(ACCOUNT, GET_IMPORT_JOBS, 30)
+    assert look(rooms) == []
+    assert rooms.stray_watch.is_on
+
+
+def test_a_note_that_is_a_day_old_is_forgotten_unasked(rooms_of):
+    rooms = rooms_of(imports.UNFINISHED_SECONDS + 60)
+    assert look(rooms) == []
+    assert not rooms.stray_watch.is_on
+    assert notes(rooms) == 0
+
+
+def jobs_of(*ages, identity="STRAY"):
+    """Klaviyo's answer: unfinished jobs that were made so many seconds ago."""
+    created = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age)) for age in ages)
+    return {"data": [{"id": identity, "attributes": {"created_at": at}} for at in created]}
+
+
+@pytest.mark.parametrize(
+    ("age", "strays"),
+    [(300, 1), (900, 0), (300 - REQUEST_SECONDS_MOST - 90, 0)],
+    ids=["of that moment", "older", "newer"],
+)
+def test_only_jobs_of_the_moment_of_the_import_count(rooms_of, talk, age, strays):
+    rooms = rooms_of(300)
+    [errand] = look(rooms)
+    ledger, _ = talk.converse(errand.batch, lambda _: talk.answer(200, jobs_of(age)))
+    assert ledger.strays == strays
+
+
+def test_a_job_that_is_followed_is_no_stray(rooms_of, talk):
+    rooms = rooms_of(300)
+    rooms.ship(Identify(email="a@x.io"))
+    errand = rooms.dispatch.errand(Batch("", rooms.intake.waiting, lambda _: iter(())))
+    ledger = Ledger()
+    ledger.settle(errand.batch.entries, Following("JOB", 0))
+    errand.settle(Returned(errand.batch, ledger, None))
+    [errand] = look(rooms)
+    answer = talk.answer(200, jobs_of(300, identity="JOB"))
+    ledger, _ = talk.converse(errand.batch, lambda _: answer)
+    assert ledger.strays == 0
