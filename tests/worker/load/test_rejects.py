@@ -62,6 +62,7 @@ def test_a_resumed_load_cuts_off_what_came_after_its_checkpoint(path):
     first.add(refusal(2))
     noted = first.size
     first.add(refusal(3))
+    first.add(refusal(5))
     first.close()
     second = RejectFile(path, with_rows=False, size=noted)
     second.add(refusal(4))
