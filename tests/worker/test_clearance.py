@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from klaviyo_relay_worker.klaviyo.limits import CREATE_EVENT, DELETE_PROFILE, RATE_LIMITS
 
 from klaviyo_relay_worker import clearance as module
 from klaviyo_relay_worker.courier import QUOTA
 from klaviyo_relay_worker.flights import Errand
-from klaviyo_relay_worker.klaviyo.limits import CREATE_EVENT, DELETE_PROFILE, RATE_LIMITS
 from klaviyo_relay_worker.outcome import Snooze
 from klaviyo_relay_worker.plan.batch import Batch, decided
 from klaviyo_relay_worker.turn import IN_FLIGHT_MOST

@@ -10,12 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from klaviyo_relay import AddToList, Identify, Producer, Settings, Track
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay_worker import gauges, limits
+from klaviyo_relay_worker import gauges
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.gauges import Gauges
-from klaviyo_relay_worker.quota import Quota
-from klaviyo_relay_worker.quota_use import QuotaUse
 
 LANE = {"account": "default", "lane": "events"}
 
@@ -112,24 +110,6 @@ def test_a_pause_shows(house, scraped, tracks):
     found = scraped()
     assert found["paused", "default", "events"] == 1
     assert found["breaker_state", "account", "default"] == 2
-
-
-def test_quota_use_is_the_share_of_the_last_minute(redis, keys, monkeypatch):
-    quota = Quota(redis, keys)
-    for _ in range(3):
-        assert quota.reserve("default", limits.CREATE_EVENT) == 0
-    use = QuotaUse(redis, keys)
-    found = use.shares(["default"])
-    assert found["default", limits.CREATE_EVENT] == 3 / 3_500
-    assert found["default", limits.GET_LISTS] == 0
-    assert len(found) == len(limits.RATE_LIMITS)
-    # What Klaviyo said is truer than our table.
-    quota.learn("default", limits.CREATE_EVENT, {"ratelimit-limit": "6, 350;w=1, 6;w=60"})
-    assert use.shares(["default"])["default", limits.CREATE_EVENT] == 0.5
-    # An hour ago is not lately.
-    times = keys.quota("default", limits.CREATE_EVENT).times
-    redis.lpush(times, int((time.time() - 3_600) * 1000))
-    assert use.shares(["default"])["default", limits.CREATE_EVENT] == 0.5
 
 
 def test_a_redis_that_goes_away_leaves_no_old_numbers(registry_of, tmp_path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from klaviyo_relay_worker.klaviyo.limits import GET_IMPORT_JOBS
 
 from klaviyo_relay import Identify
 from klaviyo_relay_worker import stray_watch as module
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
-from klaviyo_relay_worker.klaviyo.limits import GET_IMPORT_JOBS
 from klaviyo_relay_worker.outcome import Following, Snooze
 from klaviyo_relay_worker.plan import imports
 from klaviyo_relay_worker.plan.batch import Batch, Ledger

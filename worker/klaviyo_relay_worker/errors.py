@@ -1,27 +1,38 @@
-"""Everything that goes wrong on the worker's side, split by whose fault it is.
+"""Everything that goes wrong on the worker's side, by who is at fault.
 
     WorkerError
-    ├── UnsuitableRedisError     this Redis cannot hold the lanes: too old, or not a Redis
-    ├── LeaseLostError           another planner has taken the lane over; write nothing more
-    ├── UnknownLaneError         no command has come in for such an account or lane
-    ├── InvalidArgumentError     (also ValueError) an argument of a read: names it, and the rule
-    └── KlaviyoError             Klaviyo did not do what it was asked
-        ├── TransportError       the wire: no answer of Klaviyo's was read
-        │   ├── NotSentError     the request never left; nothing has happened at Klaviyo
-        │   └── AnswerLostError  it was sent; whether Klaviyo acted on it is unknown
-        ├── AuthenticationError  401, 403: the key is wrong, or lacks a scope
-        ├── RateLimitError       429, or our own share of the limit is used up; has `retry_after`
-        ├── ServerError          5xx, or an answer that is none of Klaviyo's
-        └── RefusedError         4xx: has `failures`, each with its pointer
-            └── NotFoundError    404: no such profile, list, metric
+    │   the caller
+    ├── InvalidArgumentError      (also ValueError) an argument of a read: names it, and the rule
+    ├── UnknownLaneError          no command has come in for such an account or lane
+    ├── LoadError                 a load cannot go on: too many refused rows, a file that changed
+    │   the Redis
+    ├── UnsuitableRedisError      it cannot hold the lanes: too old, or not a Redis
+    │   nobody
+    ├── LeaseLostError            (*) another planner has taken the lane over; write nothing more
+    ├── StageError                (*) a process of the demonstration did not start
+    │   Klaviyo, or the way there
+    └── KlaviyoError              Klaviyo did not do what it was asked; has `status`
+        ├── TransportError        the wire: no answer of Klaviyo's was read
+        │   ├── NotSentError      the request never left; nothing has happened at Klaviyo
+        │   └── AnswerLostError   it was sent; whether Klaviyo acted on it is unknown
+        ├── AuthenticationError   401, 403: the key is wrong, or lacks a scope
+        ├── RateLimitError        429, or our own share of the limit is used up; has `retry_after`
+        ├── ServerError           5xx, or an answer that is none of Klaviyo's
+        └── RefusedError          4xx: has `failures`, each with its pointer
+            └── NotFoundError     404: no such profile, list, metric
+
+Those with a (*) pass between our own modules. Settings that cannot work, flags of `load` that do
+not fit (`load.errors.UsageFaultsError`) and a missing extra are `klaviyo_relay.errors`'
+`ConfigurationError`. The private Redis of the demo and of tests has errors of its own: `embedded`.
 
 The answers that a *delivery* gets are no errors but outcomes: see `outcome`. Reads raise these
-(`klaviyo.Reader`), and `klaviyo_relay.errors.ConfigurationError` where there is no key.
+(`klaviyo.Reader`), and `ConfigurationError` where there is no key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from klaviyo_relay.errors import RelayError
 from klaviyo_relay_worker.outcome import Failure
@@ -71,6 +82,17 @@ class KlaviyoError(WorkerError):
     """
 
     status: int = 0
+
+    def __reduce__(self) -> tuple[Callable[..., KlaviyoError], tuple[Any, ...]]:
+        """Pickle by message and attributes: a read may be made in a process of its own."""
+        return _again, (type(self), str(self), self.__dict__)
+
+
+def _again(kind: type[KlaviyoError], message: str, attributes: dict[str, Any]) -> KlaviyoError:
+    error = kind.__new__(kind)
+    error.args = (message,)
+    error.__dict__.update(attributes)
+    return error
 
 
 class TransportError(KlaviyoError):

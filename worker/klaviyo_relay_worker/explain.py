@@ -10,10 +10,8 @@ meanwhile is not missed. Payloads are private, and only given to who asks for th
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,23 +22,14 @@ from redis.exceptions import RedisError
 from klaviyo_relay.envelope import receive
 from klaviyo_relay.keys import LaneKeys, split
 from klaviyo_relay.marks import Marks
-from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import (
-    Row,
-    is_orphaned,
-    opened,
-    source_of,
-    spool_paths,
-)
 from klaviyo_relay_worker.dead_letters import DeadLetter, verb_of
 from klaviyo_relay_worker.erasure import FORGOTTEN
 from klaviyo_relay_worker.explanation import (
     Explanation,
     InBacklog,
     InJob,
-    InSpool,
     Letter,
     Note,
     Place,
@@ -54,6 +43,7 @@ from klaviyo_relay_worker.plan.privacy import CAME_BACK
 from klaviyo_relay_worker.plan.subscriptions import NEWER_AT_KLAVIYO
 from klaviyo_relay_worker.plan.withdrawals import SUPERSEDED
 from klaviyo_relay_worker.settlement import JobRecord, decode_job, decode_parked
+from klaviyo_relay_worker.spool_search import look
 from klaviyo_relay_worker.status import Status
 
 # Written by settle.lua.
@@ -107,7 +97,9 @@ class Explainer:
             self._redis.ping()
         except RedisError as error:
             found.redis, marks = str(error), None
-        found.spool_files, found.places = self._in_spool(identity, marks)
+        for places in look(identity, self._settings, marks, with_payload=self._with_payload):
+            found.spool_files += 1
+            found.places += places
         if marks is not None:
             self._ask_lanes(found)
         return found
@@ -127,7 +119,7 @@ class Explainer:
     def _places(self, keys: LaneKeys, identity: str) -> list[Place]:
         """In the order in which a command goes through them."""
         looks = (self._backlog, self._parked, self._following, self._dead)
-        found: list[Place] = [place for look in looks for place in look(keys, identity)]
+        found: list[Place] = [place for each in looks for place in each(keys, identity)]
         for place in found:
             if not isinstance(place, Letter):
                 place.state = self._state(keys.name)
@@ -139,33 +131,6 @@ class Explainer:
             if identity is not None:
                 return str(identity, "ascii")
         return ""
-
-    # --- this machine
-
-    def _in_spool(self, identity: str, marks: Marks | None) -> tuple[int, list[Place]]:
-        head = b'{"id":' + _encode(identity)
-        files, places = 0, list[Place]()
-        for path in spool_paths(self._settings.spool_directory, self._settings.digest):
-            files += 1
-            rows = [row for row in rows_of(path) if row[2].startswith(head)]
-            places += [self._spooled(path, row, marks) for row in rows]
-        return files, places
-
-    def _spooled(self, path: Path, row: Row, marks: Marks | None) -> Place:
-        number, lane, message = row
-        envelope = receive(message)
-        return InSpool(
-            lane=lane,
-            verb=verb_of(envelope),
-            since=envelope.enqueued_at,
-            payload=self._payload(message),
-            file=path.name,
-            row=number,
-            is_shipped=None if marks is None else number <= marks.mark(lane, source_of(path)),
-            is_orphaned=is_orphaned(path),
-        )
-
-    # --- Redis
 
     def _backlog(self, keys: LaneKeys, identity: str) -> Iterator[Place]:
         hits = self._first_found(keys.stream, "command", identity, milliseconds_of(identity))
@@ -288,19 +253,6 @@ def milliseconds_of(identity: str) -> int | None:
     except ValueError:
         return None
     return number.int >> 80 if number.version == _UUID_WITH_TIME else None
-
-
-def rows_of(path: Path) -> Iterator[Row]:
-    """All rows of a spool file, or what a damaged one still gives."""
-    try:
-        with opened(path) as found:
-            after = 0
-            while rows := found.spool.read(after, _PAGE):
-                check_rows(rows, after)
-                yield from rows
-                after = rows[-1][0]
-    except (sqlite3.DatabaseError, UnicodeError):
-        yield from salvage(path).rows
 
 
 def _enqueued_at(identity: str) -> datetime | None:

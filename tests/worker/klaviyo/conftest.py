@@ -65,6 +65,10 @@ class Account:
         more = {"relationships": related} if related else {}
         self.post(f"/api/{name}s", name, {"profiles": {"data": [profile]}}, **more)
 
+    def requests_to(self, endpoint: str) -> int:
+        """Requests that the sandbox has seen, whatever it answered."""
+        return sum(self.sandbox.summary()["requests"].get(endpoint, {}).values())
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()

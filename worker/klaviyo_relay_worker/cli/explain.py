@@ -11,19 +11,10 @@ import msgspec
 
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
+from klaviyo_relay_worker import explanation
 from klaviyo_relay_worker.cli.plain_text import plain, plain_json
 from klaviyo_relay_worker.explain import BEFORE_MOST, Explainer
-from klaviyo_relay_worker.explanation import (
-    Explanation,
-    InBacklog,
-    InJob,
-    InSpool,
-    Letter,
-    Note,
-    Place,
-    Record,
-    Waiting,
-)
+from klaviyo_relay_worker.explanation import Explanation, Note, Place, Record
 from klaviyo_relay_worker.outcome import Failure
 
 _SHIPPED = {
@@ -113,20 +104,20 @@ def _answer(note: Note) -> str:
 def _where(place: Place) -> str:
     since = _time(place.since)
     match place:
-        case InSpool():
+        case explanation.InSpool():
             orphan = ", its process has ended" if place.is_orphaned else ""
             file = f"{place.file}, row {place.row}{orphan}"
             return f"in the spool since {since}: {file}; {_SHIPPED[place.is_shipped]}"
-        case InBacklog():
+        case explanation.InBacklog():
             before = f"more than {BEFORE_MOST:,}" if place.before is None else f"{place.before:,}"
             return f"in the backlog since {since}, {before} before it"
-        case Waiting():
+        case explanation.Waiting():
             until = f"parked since {since} until {_time(place.until)}"
             return f"{until} because of {place.reason}, after {place.attempts} attempts"
-        case InJob():
+        case explanation.InJob():
             job = f"row {place.row} of the import job {place.job} since {since}"
             return f"{job}; next look {_time(place.until)}"
-        case Letter():
+        case explanation.Letter():
             return f"dead since {since}, after {place.attempts} attempts: {_words(place.failure)}"
     raise TypeError(place)
 

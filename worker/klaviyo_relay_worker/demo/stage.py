@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from klaviyo_relay.errors import RelayError
+from klaviyo_relay_worker.errors import WorkerError
 
 START_SECONDS = 30.0
 DRAIN_SECONDS = 20.0
 
 
-class StageError(RelayError):
+class StageError(WorkerError):
     """A process of the demonstration did not start or did not stay."""
 
 
