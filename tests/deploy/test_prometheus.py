@@ -227,7 +227,7 @@ def lanes_alone(exporter, redis_url, tmp_path):
     producer = Producer(settings)
     events = [Track(metric="Placed Order", email=f"p{at}@shop.io") for at in range(7)]
     people = [Identify(email=f"p{at}@shop.io", title="Countess") for at in range(3)]
-    producer.enqueue_many([*events, *people], bulk=False, timeout=10)
+    producer.enqueue_many([*events, *people], bulk=False, timeout=30)
     producer.close()
     redis = connect(redis_url)
     Lane(redis, settings.keys, "default", "profiles").pause()
@@ -246,7 +246,7 @@ def test_the_autoscaler_counts_what_more_workers_could_deliver(
         (series,) = prometheus.series(trigger["metadata"]["query"])
         return float(series["value"][1])
 
-    until(lambda: number() == 7, 30, number)
+    until(lambda: number() == 7, 60, number)
     assert prometheus.series("sum(klaviyo_relay_backlog)")[0]["value"][1] == "10"
 
 

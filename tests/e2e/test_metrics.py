@@ -22,7 +22,7 @@ def address_in(process, until):
 
 
 def scrape(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - loopback
         text = answer.read().decode()
     samples = {
         (sample.name.removeprefix("klaviyo_relay_"), *sample.labels.values()): sample.value
@@ -73,7 +73,7 @@ def test_the_stand_alone_command_serves_what_stands_in_redis(site, tracks, until
     assert found["backlog", "default", "events"] == 7
     assert not any(key[0] == "delivered_total" for key in found)
     process.send(signal.SIGTERM)
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
 
 
 def test_a_spool_that_waits_for_redis_shows(site, until):
@@ -87,7 +87,7 @@ def test_a_spool_that_waits_for_redis_shows(site, until):
     assert (found[("redis_up",)], found[("spool_pending",)]) == (0, 1)
     producer.close(0)
     process.send(signal.SIGINT)
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("command", [("metrics", "--port"), ("worker", "--metrics-port")])
