@@ -1,4 +1,4 @@
-"""The ACL users that SECURITY.md recommends can do all that they must, and nothing else."""
+"""The ACL users that the security document recommends can do all that they must, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from redis.exceptions import NoPermissionError
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Producer, Settings, Subscribe, Track
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
-from tree import REPOSITORY
+from tree import security_document
 
 RULES = re.compile(r"^ *user (\S+) on >\S+ (.+)$", re.MULTILINE)
 
 
 def users():
-    """The users with their rules, as SECURITY.md has them."""
-    return dict(RULES.findall((REPOSITORY / "SECURITY.md").read_text()))
+    """The users with their rules, as the document has them."""
+    return dict(RULES.findall(security_document()))
 
 
 @pytest.fixture

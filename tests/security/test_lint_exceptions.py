@@ -8,7 +8,7 @@ from pathlib import Path
 
 import klaviyo_relay
 import klaviyo_relay_worker
-from tree import REPOSITORY
+from tree import REPOSITORY, security_document
 
 EXCEPTION = re.compile(r"# noqa: (?:[A-Z0-9]+, ?)*S\d{3}.*")
 REASON = re.compile(r"# noqa: [A-Z0-9, ]+ - \S+")
@@ -30,10 +30,9 @@ def test_each_exception_from_a_security_rule_has_its_reason():
 
 
 def test_each_kind_of_security_exception_is_in_the_security_document():
-    pages = (REPOSITORY / "SECURITY.md", REPOSITORY / "docs" / "security.md")
-    documents = "".join(page.read_text() for page in pages if page.exists())
+    document = security_document()
     kinds = {kind for _, text in exceptions() for kind in re.findall(r"S\d{3}", text)}
-    assert {kind for kind in kinds if kind not in documents} == set()
+    assert {kind for kind in kinds if kind not in document} == set()
 
 
 def test_no_security_rule_is_switched_off_for_what_is_installed():
