@@ -120,7 +120,7 @@ def test_many_clients_at_once_lose_nothing(make: Any) -> None:
     assert summary["requests"] == {"POST /api/events": {"202": 200}}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_the_process_says_its_url_and_ends_when_told(number: signal.Signals) -> None:
     """One JSON line on stdout when ready; exit status 0 on SIGTERM and SIGINT."""
     command = [sys.executable, "-m", "klaviyo_relay_worker.sandbox", "--no-limits"]

@@ -40,7 +40,7 @@ def process(environment):
         started.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
 def test_it_says_where_it_is_and_ends_when_told(process, number):
     said = re.match(r"dashboard at (http://127\.0\.0\.1:\d+/)", process.stdout.readline())
     assert "No lanes yet" in requests.get(said[1], timeout=20).text

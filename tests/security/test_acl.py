@@ -1,4 +1,4 @@
-"""The ACL users that the security document recommends can do all that they must, and nothing else."""
+"""The ACL users of the security document can do all that they must, and nothing else."""
 
 from __future__ import annotations
 
