@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from yaml import safe_load_all
 from environment import environment_of
 from processes import Process
 from programs import needs
+from scrapes import page_at
 from tree import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -31,17 +31,10 @@ def deploy() -> Path:
     return DEPLOY
 
 
-def get(url: str) -> str:
-    """The body of an answer on loopback."""
-    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - loopback
-        text: str = answer.read().decode()
-    return text
-
-
 @pytest.fixture
 def fetch() -> Callable[[str], str]:
-    """See get."""
-    return get
+    """See page_at."""
+    return page_at
 
 
 def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:

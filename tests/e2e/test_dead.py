@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,9 +18,9 @@ from click.testing import CliRunner
 from klaviyo_relay import Identify, Track
 from klaviyo_relay_worker.cli.commands import cli
 from klaviyo_relay_worker.outcome import Dead, Failure
+from programs import SCRIPT
 from settled_lanes import SettledLane
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 INVALID = Failure(status=400, code="invalid", title="Invalid", detail="is wrong")
 DUPLICATE = Failure(status=409, code="duplicate", title="Again")
 

@@ -11,7 +11,7 @@ import pytest
 
 from environment import environment_of
 from processes import Process
-from sites import SCRIPT
+from programs import SCRIPT
 from waiting import wait_until
 
 

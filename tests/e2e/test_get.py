@@ -11,16 +11,14 @@ import re
 import signal
 import stat
 import subprocess
-import sys
-from pathlib import Path
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
 
 from klaviyo_relay_worker.embedded import PrivateRedis
+from programs import SCRIPT
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 KEY = "pk_e2e_secret_0123456789"
 
 

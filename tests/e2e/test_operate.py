@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import click
 import pytest
@@ -14,8 +12,8 @@ from click.testing import CliRunner
 
 from klaviyo_relay import Track
 from klaviyo_relay_worker.cli.commands import cli
+from programs import SCRIPT
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 FOR_THE_PERSON_ON_CALL = (
     "status",
     "check",

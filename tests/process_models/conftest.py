@@ -24,10 +24,10 @@ from klaviyo_relay import Settings
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis, find_server
 from ports import free_port
+from programs import SCRIPT
 from waiting import wait_until
 
 PROGRAMS = Path(__file__).with_name("programs")
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 # Every program begins with it; `say` hands an id over that a call has returned.
 PRELUDE = """
 import os, signal, sys, threading, time

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
+
 
 def found(*names: str) -> str:
     """The path of the first of these programs that is installed; "" if none is.

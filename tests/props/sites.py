@@ -19,9 +19,9 @@ from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.status import Status
 from processes import Process
+from programs import SCRIPT
 from waiting import wait_until
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 KEY = "pk_e2e_secret_0123456789"
 READY = " ready."
 

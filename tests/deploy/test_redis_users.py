@@ -25,6 +25,7 @@ from klaviyo_relay import (
 from klaviyo_relay_worker.embedded import find_server
 from plain_shops import PlainShop
 from ports import free_port
+from scrapes import metrics_url
 
 USERS = ("admin", "producer", "worker", "metrics", "sender")
 LIST = "Y6nRLr"
@@ -209,9 +210,7 @@ def test_the_exporter_reads_everything_and_can_change_nothing(store, stage, arou
     producer.enqueue_many(commands(), bulk=False, timeout=30)
     producer.close()
     exporter = stage.relay("metrics", "--port", "0", **around["metrics"])
-    exporter.says("metrics at ")
-    address = re.search(r"metrics at (\S+)", exporter.log()).group(1)
-    scraped = fetch(address)
+    scraped = fetch(metrics_url(exporter))
     assert 'klaviyo_relay_backlog{account="default",lane="events"} 51.0' in scraped
     assert "klaviyo_relay_redis_up 1.0" in scraped
     assert store.denied() == set()
