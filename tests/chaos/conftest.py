@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tree import REPOSITORY
+
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parent.parent
 
 sys.path.insert(0, str(HERE))
 

@@ -275,7 +275,7 @@ def last_step(case: Case) -> Iterator[Violation]:
         if one.planned.step and one.fate != "raised":
             last[one.planned.person] = one
     for person, one in last.items():
-        if not _is_sure(case, one) or _may_be_dropped(case, one):
+        if not _is_certain(case, one):
             continue
         profile = case.evidence.history.profiles.get(person)
         step = profile["properties"].get("step") if profile else None
@@ -286,25 +286,30 @@ def last_step(case: Case) -> Iterator[Violation]:
 
 def membership(case: Case) -> Iterator[Violation]:
     """Who was last added to a list is on it, who was last removed is not."""
-    names = {one["name"]: one["id"] for one in case.evidence.history.lists}
-    last: dict[tuple[str, str], Given] = {}
-    unsure: set[tuple[str, str]] = set()
-    for one in case.given.values():
-        planned = one.planned
-        if planned.verb not in ("add_to_list", "remove_from_list"):
-            continue
-        arguments = planned.arguments
-        listed = arguments.get("list_id") or names[arguments["list_name"]]
-        if one.fate != "accepted" or case.ended(one) or _may_be_dropped(case, one):
-            unsure.add((planned.person, listed))
-        last[planned.person, listed] = one
-    for (person, listed), one in last.items():
+    for (person, listed), words in _membership_words(case).items():
         profile = case.evidence.history.profiles.get(person)
         is_member = profile is not None and listed in profile["lists"]
-        wanted = one.planned.verb == "add_to_list"
-        if is_member is not wanted and (person, listed) not in unsure:
+        is_wanted = words[-1].planned.verb == "add_to_list"
+        if is_member is not is_wanted and all(_is_certain(case, word) for word in words):
             said = f"{person} is {'' if is_member else 'not '}on {listed} against the last word"
-            yield Violation(ORDER, (one.key,), said)
+            yield Violation(ORDER, (words[-1].key,), said)
+
+
+def _membership_words(case: Case) -> dict[tuple[str, str], list[Given]]:
+    """What was said about a person and a list, in order."""
+    names = {one["name"]: one["id"] for one in case.evidence.history.lists}
+    words: dict[tuple[str, str], list[Given]] = defaultdict(list)
+    for one in case.given.values():
+        if one.planned.verb in ("add_to_list", "remove_from_list"):
+            arguments = one.planned.arguments
+            listed = arguments.get("list_id") or names[arguments["list_name"]]
+            words[one.planned.person, listed].append(one)
+    return words
+
+
+def _is_certain(case: Case, one: Given) -> bool:
+    """Whether it must have had its effect."""
+    return _is_sure(case, one) and not _may_be_dropped(case, one)
 
 
 # Consent
@@ -331,20 +336,28 @@ def consent(case: Case) -> Iterator[Violation]:
         profile = case.evidence.history.profiles.get(person)
         if profile is None:
             continue
-        scopes = {(c, None) for c in ("email", "sms")}
-        scopes |= {("email", w.planned.arguments.get("list_id")) for w in words}
-        for channel, listed in sorted(scopes, key=str):
-            about = [word for word in words if _covers(word, channel, listed)]
-            noes = [w for w in about if w.planned.verb == "unsubscribe" and _is_sure(case, w)]
-            last_no = max((w.at for w in noes), default=0.0)
-            if not noes or any(
-                w.planned.verb == "subscribe" and w.returned_at >= last_no for w in about
-            ):
-                continue
-            if _is_subscribed(profile, channel, listed):
-                last = max(noes, key=lambda word: word.at)
+        for channel, listed in _scopes(words):
+            last = _last_no(case, [word for word in words if _covers(word, channel, listed)])
+            if last is not None and _is_subscribed(profile, channel, listed):
                 said = f"{person} is subscribed to {channel} of {listed or 'all'} after a no"
                 yield Violation(CONSENT, (last.key,), said)
+
+
+def _scopes(words: list[Given]) -> list[tuple[str, str | None]]:
+    """The channels, each everywhere, and email on each list that is spoken of."""
+    scopes: set[tuple[str, str | None]] = {("email", None), ("sms", None)}
+    scopes |= {("email", word.planned.arguments.get("list_id")) for word in words}
+    return sorted(scopes, key=str)
+
+
+def _last_no(case: Case, words: list[Given]) -> Given | None:
+    """The last no among them, if no yes may have come after it."""
+    noes = [w for w in words if w.planned.verb == "unsubscribe" and _is_sure(case, w)]
+    last = max(noes, key=lambda word: word.at, default=None)
+    if last is None:
+        return None
+    yeses = [word for word in words if word.planned.verb == "subscribe"]
+    return None if any(word.returned_at >= last.at for word in yeses) else last
 
 
 def _is_sure(case: Case, word: Given) -> bool:
@@ -371,23 +384,28 @@ def consent_in_order(case: Case) -> Iterator[Violation]:
         elif effect.kind == "subscribe" and effect.keys:
             yes = case.given[effect.keys[0]]
             for no in sent_noes[effect.person]:
-                given = [
-                    word
-                    for word in words[effect.person]
-                    if word.planned.verb == "unsubscribe"
-                    and word.planned.arguments.get("list_id") == no.list_id
-                    and word.at <= no.at
-                    and set(effect.channels)
-                    <= set(word.planned.arguments.get("channels", ["email"]))
-                ]
-                covers = no.list_id in (None, effect.list_id)
-                if covers and given and all(word.at > yes.returned_at for word in given):
+                given = _noes_behind(no, effect, words[effect.person])
+                if given and all(word.at > yes.returned_at for word in given):
                     said = (
                         f"{effect.person}: a subscribe (line {effect.number}) was sent after the"
                         f" newer unsubscribe of line {no.number}"
                     )
                     yield Violation(CONSENT, (yes.key, given[0].key), said)
                     break
+
+
+def _noes_behind(no: Effect, yes: Effect, words: list[Given]) -> list[Given]:
+    """The words of which an unsubscribe at Klaviyo may be the effect, if it overrules this yes."""
+    if no.list_id not in (None, yes.list_id):
+        return []
+    return [
+        word
+        for word in words
+        if word.planned.verb == "unsubscribe"
+        and word.planned.arguments.get("list_id") == no.list_id
+        and word.at <= no.at
+        and set(yes.channels) <= set(word.planned.arguments.get("channels", ["email"]))
+    ]
 
 
 def global_unsubscribes(case: Case) -> Iterator[Violation]:
@@ -403,25 +421,30 @@ def global_unsubscribes(case: Case) -> Iterator[Violation]:
 
 def forgotten(case: Case) -> Iterator[Violation]:
     """After a deletion nothing older of that person reaches Klaviyo, or stays there."""
-    last_deleted: dict[str, int] = {}
-    for effect in case.effects:
-        if effect.kind == "delete_profile":
-            last_deleted[effect.person] = effect.number
     for one in case.accepted("delete_profile"):
         if case.ended(one):
             continue
-        person = one.planned.person
-        for effect in case.effects:
-            if effect.person != person or effect.kind not in _TRACED:
-                continue
-            old = tuple(k for k in effect.keys if k and case.given[k].returned_at < one.at)
-            if old and effect.number > last_deleted.get(person, -1):
+        for effect in _after_last_deletion(case, one.planned.person):
+            if old := _older_keys(case, effect, one.at):
                 said = (
-                    f"{person}: line {effect.number} brings what was to be forgotten, and no"
+                    f"{effect.person}: line {effect.number} brings what was to be forgotten, and no"
                     " deletion follows"
                 )
                 yield Violation(FORGOTTEN, (one.key, *old), said)
     yield from _brought_back(case)
+
+
+def _after_last_deletion(case: Case, person: str) -> list[Effect]:
+    """A person's events and profile changes that no deletion at Klaviyo follows."""
+    theirs = [effect for effect in case.effects if effect.person == person]
+    deletions = [effect.number for effect in theirs if effect.kind == "delete_profile"]
+    last = deletions[-1] if deletions else -1
+    return [effect for effect in theirs if effect.kind in _TRACED and effect.number > last]
+
+
+def _older_keys(case: Case, effect: Effect, at: float) -> tuple[str, ...]:
+    """The commands behind an effect whose calls had returned before an instant."""
+    return tuple(key for key in effect.keys if key and case.given[key].returned_at < at)
 
 
 def _brought_back(case: Case) -> Iterator[Violation]:
@@ -436,16 +459,13 @@ def _brought_back(case: Case) -> Iterator[Violation]:
             deleted[effect.person] = effect
         elif effect.person in deleted and effect.kind in _TRACED:
             before = deleted[effect.person]
-            first = min(
-                (one.at for one in asked[effect.person] if one.at <= before.at), default=0.0
-            )
-            old = [key for key in effect.keys if key and case.given[key].returned_at < first]
-            if old:
+            calls = (one.at for one in asked[effect.person] if one.at <= before.at)
+            if old := _older_keys(case, effect, min(calls, default=0.0)):
                 said = (
                     f"{effect.person}: line {effect.number} brings back what was forgotten"
                     f" at line {before.number}"
                 )
-                yield Violation(FORGOTTEN, tuple(old), said)
+                yield Violation(FORGOTTEN, old, said)
 
 
 def harmless(case: Case) -> Iterator[Violation]:

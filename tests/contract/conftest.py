@@ -66,6 +66,19 @@ class Api:
         assert answer.status_code == status, answer.text
         return [error["source"].get("pointer", "") for error in answer.json()["errors"]]
 
+    def profile_of(self, email: str) -> Json:
+        """The one profile with this email, with its subscriptions."""
+        wanted = {"additional-fields[profile]": "subscriptions"}
+        found = self.get("/api/profiles", filter=f'equals(email,"{email}")', **wanted)
+        [one] = found["data"]
+        profile: Json = one
+        return profile
+
+    def marketing(self, email: str) -> Json:
+        """The email marketing consent of a profile."""
+        consent: Json = self.profile_of(email)["attributes"]["subscriptions"]["email"]["marketing"]
+        return consent
+
 
 class Bodies:
     """Request bodies as small as they may be, plus what a test adds."""

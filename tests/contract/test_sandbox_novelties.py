@@ -84,6 +84,6 @@ def test_references_and_empty_answers_stay_as_they_are(
 
 def test_the_switch_is_turned_by_http(api: Any, sandbox: Sandbox) -> None:
     url = f"{sandbox.url}/sandbox/settings"
-    answer = requests.post(url, json={"unknown_fields": True}, timeout=5)
+    answer = requests.post(url, json={"unknown_fields": True}, timeout=30)
     assert answer.json()["unknown_fields"] is True
     assert "agent_hints" in api.get("/api/profiles")["meta"]

@@ -7,24 +7,18 @@ null where the document says string, and errors carry more members than it decla
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
 import requests
 from jsonschema import Draft202012Validator
 
+import openapi
 from klaviyo_relay_worker.sandbox import Sandbox, checks
 from klaviyo_relay_worker.sandbox.consents import Reason
 from klaviyo_relay_worker.sandbox.routes import OPERATIONS, find
 
-ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT.parent / "shared/klaviyo/openapi-subset.json"
-
-pytestmark = pytest.mark.skipif(
-    not DOCUMENT.exists(), reason=f"Klaviyo's OpenAPI document is not at {DOCUMENT}"
-)
-
+pytestmark = openapi.needed
 
 LEFT_OUT = {
     "GET /api/segments": {"burst": "75/s", "steady": "750/m"},
@@ -71,8 +65,8 @@ def closed(schema: Any) -> Any:
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """Klaviyo's OpenAPI document."""
-    loaded: dict[str, Any] = json.loads(DOCUMENT.read_text())
-    return loaded
+    found: dict[str, Any] = openapi.document()
+    return found
 
 
 @pytest.fixture

@@ -86,9 +86,9 @@ def test_tokens_come_by_http_and_come_back_with_a_recorded_account(
         url = f"{first.url}/sandbox/push-tokens"
         segment = first.create_segment("Buyers", "ada@shop.io")
         body = {"profile": "ada@shop.io", "token": "one"}
-        assert requests.post(url, json=body, timeout=5).status_code == 201
+        assert requests.post(url, json=body, timeout=30).status_code == 201
         for bad in ({"profile": "01NOBODY", "token": "one"}, {"token": "one"}):
-            assert requests.post(url, json=bad, timeout=5).status_code == 400
+            assert requests.post(url, json=bad, timeout=30).status_code == 400
     with Sandbox(**began) as second:
         path = f"/api/segments/{segment}/relationships/profiles"
         [found] = type(api)(second.url).get(path, filter='any(push_token,["one"])')["data"]

@@ -82,7 +82,7 @@ def test_a_job_under_way_is_done_after_the_restart(start: Launch, make: Any, clo
     second, _ = start(limits=False)
     clock.turn(5)
 
-    assert second.wait(profiles=7, members={"Readers": 1}, timeout=5)["profiles"] == 7
+    assert second.wait(profiles=7, members={"Readers": 1}, timeout=60)["profiles"] == 7
 
 
 def test_it_makes_no_difference_how_often_somebody_looked_while_jobs_ended(

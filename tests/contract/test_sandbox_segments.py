@@ -138,11 +138,11 @@ def test_an_unknown_email_makes_a_profile_and_an_unknown_id_nothing(sandbox: San
 def test_segments_are_made_over_http_too(api: Any, sandbox: Sandbox, people: Any) -> None:
     url = f"{sandbox.url}/sandbox/segments"
     body = {"name": "Buyers", "profiles": ["ada@shop.io", people["bob"]]}
-    answer = requests.post(url, json=body, timeout=5)
+    answer = requests.post(url, json=body, timeout=30)
     assert answer.status_code == 201
     assert len(ids(api.get(f"/api/segments/{answer.json()['id']}/profiles"))) == 2
     for bad in ({"name": "X", "members": []}, {"profiles": []}, {"name": "X", "profiles": ["01"]}):
-        assert requests.post(url, json=bad, timeout=5).status_code == 400, bad
+        assert requests.post(url, json=bad, timeout=30).status_code == 400, bad
 
 
 def test_a_segment_can_be_suppressed(

@@ -159,14 +159,14 @@ def test_suppressions_come_by_http_and_come_back_with_a_recorded_account(
         suppressed = {"profile": "ada@shop.io", "reason": "SPAM_COMPLAINT", "list_id": list_id}
         everywhere = {"profile": "ada@shop.io", "reason": "HARD_BOUNCE", "list_id": None}
         for body in (suppressed, everywhere):
-            assert requests.post(url, json=body, timeout=5).status_code == 201
+            assert requests.post(url, json=body, timeout=30).status_code == 201
         for bad in (
             {**suppressed, "reason": "BOREDOM"},
             {**suppressed, "list_id": "NOPE01"},
             {**suppressed, "profile": "01NOBODY"},
             {"reason": "SPAM_COMPLAINT"},
         ):
-            assert requests.post(url, json=bad, timeout=5).status_code == 400, bad
+            assert requests.post(url, json=bad, timeout=30).status_code == 400, bad
         before = first.profiles()
     clock.turn(60)
     with Sandbox(**began) as second:

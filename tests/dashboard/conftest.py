@@ -13,21 +13,17 @@ import requests
 from redis import Redis
 
 from klaviyo_relay import Producer, Settings, Track
-from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.keys import split
 from klaviyo_relay.redis_clients import connect
+from klaviyo_relay_worker.dashboard.app import create_app, listen, server_of
+from klaviyo_relay_worker.dashboard.binding import Binding
+from klaviyo_relay_worker.dashboard.groups import Heads, groups_of
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.outcome import Dead, Delivered, Failure
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 from settled_lanes import SettledLane
 from waiting import wait_until
-
-pytest.importorskip("starlette", reason="the extra [dashboard] is not installed")
-pytest.importorskip("jinja2", reason="the extra [dashboard] is not installed")
-pytest.importorskip("uvicorn", reason="the extra [dashboard] is not installed")
-
-from klaviyo_relay_worker.dashboard.app import create_app, listen, server_of
-from klaviyo_relay_worker.dashboard.binding import Binding
 
 WHY = Failure(
     status=400,
@@ -36,12 +32,6 @@ WHY = Failure(
     detail="Invalid email address: ada@lovelace.dev",
     pointer="/data/attributes/profiles/data/17/attributes/email",
 )
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """See wait_until."""
-    return wait_until
 
 
 class Dashboard:
@@ -133,7 +123,8 @@ class Stock:
         """Commands in the backlog of a lane of the default account."""
         commands = [Track(metric="M", email=f"p{n}@shop.io", **more) for n in range(number)]
         producer = Producer(self.relay)
-        producer.enqueue_many(commands, bulk=lane.endswith(":bulk"), timeout=10)
+        producer.enqueue_many(commands, bulk=lane.endswith(":bulk"), timeout=30)
+        producer.close()
 
     def settle(self, outcome: Any, lane: str = "events") -> list[str]:
         """Give everything in the backlog an outcome; returns the ids."""
@@ -144,6 +135,11 @@ class Stock:
         """Dead letters of one cause; returns their ids."""
         self.wait(number, **more)
         return self.settle(Dead(failure))
+
+    def group_of(self, code: str = "invalid", lane: str = "default:events") -> str:
+        """The name of the group of dead letters with this code."""
+        heads = Heads(self.redis, self.keys).scan(lane, 100_000)
+        return next(one.cause.name for one in groups_of(heads) if one.cause.code == code)
 
     def deliver(self, number: int = 1) -> None:
         """Delivered commands."""
@@ -167,9 +163,3 @@ def stock(relay_settings: Settings) -> Iterator[Stock]:
     made = Stock(relay_settings)
     yield made
     made.redis.close()
-
-
-@pytest.fixture
-def keys() -> Keys:
-    """The names of the keys under the default namespace."""
-    return Keys()

@@ -5,21 +5,19 @@ Needs the package playwright and a Chromium on PATH (Debian: apt-get install chr
 
 from __future__ import annotations
 
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from playwright import sync_api as playwright
 
 from klaviyo_relay_worker.dashboard.groups import Heads, groups_of
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.outcome import Failure
+from programs import found
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on PATH")
+CHROMIUM = found("chromium", "chromium-browser", "google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on PATH")
 
 LANE = "default:events"
 REBOUND = "rebound.io"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -12,6 +11,7 @@ import sys
 import pytest
 import requests
 
+from environment import environment_of
 from klaviyo_relay_worker.dashboard.binding import TOKEN
 
 PROGRAM = [sys.executable, "-m", "klaviyo_relay_worker", "dashboard"]
@@ -19,9 +19,7 @@ PROGRAM = [sys.executable, "-m", "klaviyo_relay_worker", "dashboard"]
 
 @pytest.fixture
 def environment(redis_url):
-    wanted = ("PATH", "HOME", "LANG", "PYTHON", "COVERAGE")
-    kept = {name: value for name, value in os.environ.items() if name.startswith(wanted)}
-    return {**kept, "KLAVIYO_RELAY_REDIS_URL": redis_url}
+    return environment_of(KLAVIYO_RELAY_REDIS_URL=redis_url)
 
 
 def run(environment, *arguments, **more):
@@ -42,12 +40,12 @@ def process(environment):
         started.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
 def test_it_says_where_it_is_and_ends_when_told(process, number):
     said = re.match(r"dashboard at (http://127\.0\.0\.1:\d+/)", process.stdout.readline())
     assert "No lanes yet" in requests.get(said[1], timeout=20).text
     process.send_signal(number)
-    process.wait(20)
+    process.wait(60)
     assert process.returncode in (0, -signal.SIGTERM)
     assert "Traceback" not in process.stderr.read()
 

@@ -6,22 +6,23 @@ each is from.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from yaml import safe_load_all
 
 from environment import environment_of
 from processes import Process
-from waiting import wait_until
+from programs import needs
+from scrapes import page_at
+from tree import REPOSITORY
 
-DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+DEPLOY = REPOSITORY / "deploy"
 
 
 @pytest.fixture
@@ -31,22 +32,9 @@ def deploy() -> Path:
 
 
 @pytest.fixture
-def until() -> Callable[..., Any]:
-    """See wait_until."""
-    return wait_until
-
-
-def get(url: str) -> str:
-    """The body of an answer on loopback."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
-        text: str = answer.read().decode()
-    return text
-
-
-@pytest.fixture
 def fetch() -> Callable[[str], str]:
-    """See get."""
-    return get
+    """See page_at."""
+    return page_at
 
 
 def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -59,10 +47,7 @@ def tool() -> Callable[..., Callable[..., subprocess.CompletedProcess[str]]]:
     """Makes a runner of a program; the test is skipped where it is not installed."""
 
     def find(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-        # Some come with the development requirements, whose programs need not be on PATH.
-        path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-        if path is None:
-            pytest.skip(f"{name} is not installed")
+        path = needs(name)
         return lambda *arguments, **more: run(path, *arguments, **more)
 
     return find
@@ -71,8 +56,7 @@ def tool() -> Callable[..., Callable[..., subprocess.CompletedProcess[str]]]:
 @pytest.fixture
 def yaml() -> Callable[[Path], list[Any]]:
     """Reads all documents of a YAML file."""
-    module = pytest.importorskip("yaml", reason="pyyaml is not installed")
-    return lambda path: list(module.safe_load_all(path.read_text()))
+    return lambda path: list(safe_load_all(path.read_text()))
 
 
 class Stage:

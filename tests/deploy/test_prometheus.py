@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +13,7 @@ from klaviyo_relay import Identify, Producer, Settings, Subscribe, Track, Unsubs
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.lane import Lane
 from ports import free_port
+from scrapes import metrics_url
 
 RUNBOOK = "docs/runbook.md"
 # What Grafana would put in their place.
@@ -147,25 +149,19 @@ def environment(stage, redis_url, sandbox):
     }
 
 
-@pytest.fixture
-def address_in(until):
-    """Where a process serves its metrics."""
-
-    def read(process):
-        found = until(lambda: re.search(r"metrics at http://([0-9.:]+)/", process.log()))
-        return found.group(1)
-
-    return read
+def address_in(process):
+    """Where a process serves its metrics: host and port."""
+    return urlsplit(metrics_url(process)).netloc
 
 
 @pytest.fixture
-def exporter(stage, environment, address_in):
+def exporter(stage, environment):
     """The address of `klaviyo-relay metrics`."""
     return address_in(stage.relay("metrics", "--port", "0", **environment))
 
 
 @pytest.fixture
-def addresses(stage, environment, exporter, address_in):
+def addresses(stage, environment, exporter):
     """Of a worker and of an exporter."""
     worker = stage.relay("worker", "--metrics-port", "0", **environment)
     return [address_in(worker), exporter]
@@ -227,7 +223,7 @@ def lanes_alone(exporter, redis_url, tmp_path):
     producer = Producer(settings)
     events = [Track(metric="Placed Order", email=f"p{at}@shop.io") for at in range(7)]
     people = [Identify(email=f"p{at}@shop.io", title="Countess") for at in range(3)]
-    producer.enqueue_many([*events, *people], bulk=False, timeout=10)
+    producer.enqueue_many([*events, *people], bulk=False, timeout=30)
     producer.close()
     redis = connect(redis_url)
     Lane(redis, settings.keys, "default", "profiles").pause()
@@ -246,7 +242,7 @@ def test_the_autoscaler_counts_what_more_workers_could_deliver(
         (series,) = prometheus.series(trigger["metadata"]["query"])
         return float(series["value"][1])
 
-    until(lambda: number() == 7, 30, number)
+    until(lambda: number() == 7, 60, number)
     assert prometheus.series("sum(klaviyo_relay_backlog)")[0]["value"][1] == "10"
 
 

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 import sites
-from klaviyo_relay.commands import Command
 from klaviyo_relay_worker.sandbox import Sandbox
 from sites import Site
-from waiting import wait_until
 
 site, site_of = sites.site, sites.site_of
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """See wait_until."""
-    return wait_until
-
-
-@pytest.fixture
-def tracks() -> Callable[[int], list[Command]]:
-    """Many events of different people."""
-    from klaviyo_relay import Track
-
-    return lambda number: [
-        Track(metric="Placed Order", email=f"p{at}@shop.io") for at in range(number)
-    ]
 
 
 @pytest.fixture

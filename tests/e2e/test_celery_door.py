@@ -25,7 +25,7 @@ def test_a_command_of_a_plain_celery_client_arrives_with_the_tasks_id(shop, work
     identity = shop(
         "track", metric="Placed Order", email="ada@shop.io", value=3, properties={"a": 1}
     )
-    sandbox.wait(events=1, timeout=10)
+    sandbox.wait(events=1, timeout=60)
     site.wait_for_rest()
     [event] = sandbox.events()
     assert (event["unique_id"], event["value"], event["properties"]) == (identity, 3, {"a": 1})
@@ -37,7 +37,7 @@ def test_a_task_that_is_delivered_twice_is_one_command(shop, worker, site, sandb
     for _ in range(3):
         shop("track", task_id=identity, metric="M", email="a@shop.io", profile={"title": "Dr"})
     shop("track", metric="M", email="b@shop.io")
-    sandbox.wait(events=2, timeout=10)
+    sandbox.wait(events=2, timeout=60)
     site.wait_for_rest()
     assert site.lane("events")["accepted"] == 2
     assert site.lane("profiles")["accepted"] == 1
@@ -55,7 +55,7 @@ def test_an_invalid_command_becomes_a_dead_letter(  # noqa: PLR0917 - fixtures
     shop, site, worker, until, verb, args, kwargs, field
 ):
     identity = shop(verb, *args, **kwargs)
-    [letter] = until(site.dead, 10)
+    [letter] = until(site.dead, 60)
     assert (letter.id, letter.verb, letter.failure.code) == (identity, verb, "invalid")
     assert letter.failure.detail.startswith(field)
     assert site.report()["lost"] == 0
@@ -71,7 +71,7 @@ def test_every_verb_is_a_task(shop, site, worker, sandbox, until):
     shop("subscribe", list_id=list_id, **who)
     shop("suppress", email="other@shop.io")
     shop("delete_profile", email="nobody@shop.io")
-    sandbox.wait(events=1, members={list_id: 1}, timeout=10)
+    sandbox.wait(events=1, members={list_id: 1}, timeout=60)
 
     def is_done():
         # A deletion that met others in flight is looked at again after ten minutes.

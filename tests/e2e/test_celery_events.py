@@ -56,10 +56,10 @@ def received(foreign):
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert listens.wait(10)
+    assert listens.wait(30)
     yield events
     over.set()
-    thread.join(10)
+    thread.join(30)
 
 
 def of(events, kind, name):
@@ -84,8 +84,8 @@ def test_flower_sees_lanes_and_no_payloads(site, foreign, received, until, tmp_p
     worker = site.worker(command=command, PYTHONPATH=str(tmp_path))
     send_from_elsewhere(foreign)
     shop = site.worker(command=[sys.executable, tmp_path / "shop.py"], is_ready=False)
-    assert shop.process.wait(30) == 0, shop.log()
-    site.sandbox.wait(events=3, timeout=20)
+    assert shop.process.wait(60) == 0, shop.log()
+    site.sandbox.wait(events=3, timeout=60)
     until(lambda: len(of(received, "task-succeeded", "klaviyo_relay.track")) == 3)
     for kind, number in (("task-received", 3), ("task-sent", 2)):
         found = of(received, kind, "klaviyo_relay.track")
@@ -101,7 +101,7 @@ def test_flower_sees_lanes_and_no_payloads(site, foreign, received, until, tmp_p
 def test_our_own_worker_sends_events_on_demand(site, foreign, received, until):
     worker = site.worker("--task-events")
     send_from_elsewhere(foreign)
-    site.sandbox.wait(events=1, timeout=20)
+    site.sandbox.wait(events=1, timeout=60)
     until(lambda: of(received, "task-succeeded", "klaviyo_relay.track"))
     assert not any(mark in repr(received) for mark in MARKS)
     assert worker.end() == 0

@@ -11,17 +11,16 @@ import signal
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from klaviyo_relay import Identify, Producer, Settings, Track
+from klaviyo_relay import Identify, Track
 from klaviyo_relay_worker.cli.commands import cli
 from klaviyo_relay_worker.outcome import Dead, Failure
+from programs import SCRIPT
 from settled_lanes import SettledLane
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 INVALID = Failure(status=400, code="invalid", title="Invalid", detail="is wrong")
 DUPLICATE = Failure(status=409, code="duplicate", title="Again")
 
@@ -31,10 +30,8 @@ def bury(site):
     """Commands become dead letters as a planner makes them."""
 
     def bury(command, number, failure, at, account="default"):
-        settings = Settings(redis_url=site.settings.redis_url, spool_dir=site.settings.spool_dir)
-        commands = [command] * number
-        Producer(settings).enqueue_many(commands, bulk=False, account=account, timeout=10)
-        with SettledLane(site.redis, settings.keys, command.lane, account) as held:
+        site.enqueue(*[command] * number, account=account)
+        with SettledLane(site.redis, site.settings.keys, command.lane, account) as held:
             return held.settle(Dead(failure), held.read(number), at=at)
 
     return bury

@@ -11,7 +11,7 @@ import pytest
 
 from environment import environment_of
 from processes import Process
-from sites import SCRIPT
+from programs import SCRIPT
 from waiting import wait_until
 
 
@@ -63,5 +63,5 @@ def test_the_sandbox_says_its_address_and_counts_what_it_is_sent(start):
     with urllib.request.urlopen(f"{url}/sandbox/summary", timeout=30) as answer:  # noqa: S310 - loopback
         assert json.load(answer)["events"] == 1
     sandbox.send(signal.SIGINT)
-    assert sandbox.process.wait(30) == 0, sandbox.log()
+    assert sandbox.process.wait(60) == 0, sandbox.log()
     assert "Traceback" not in sandbox.log()

@@ -52,7 +52,7 @@ def is_settled(site):
 def test_at_every_level_nothing_private_is_said(site, everything, until, form):
     worker = site.worker("--log-level", "debug", KLAVIYO_RELAY_LOG_FORMAT=form)
     everything()
-    until(lambda: is_settled(site), 30, worker.log)
+    until(lambda: is_settled(site), 60, worker.log)
     worker.says("Received unregistered task")
     assert worker.end() == 0
     log = worker.log()
@@ -65,7 +65,7 @@ def test_at_every_level_nothing_private_is_said(site, everything, until, form):
 def test_each_line_is_an_object_celerys_as_well(site, everything, until):
     worker = site.worker("--log-level", "debug")
     everything()
-    until(lambda: is_settled(site), 30, worker.log)
+    until(lambda: is_settled(site), 60, worker.log)
     assert worker.end() == 0
     lines = [json.loads(line) for line in worker.log().splitlines()]
     assert all({"timestamp", "level", "logger", "event"} <= set(line) for line in lines)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import sys
-import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from klaviyo_relay import Identify, Producer, Track
+from scrapes import metrics_url, page_at
 
 SECRETS = ("lovelace", "pk_e2e", "Analytical", "Countess", "Nowhere")
 
 
-def address_in(process, until):
-    found = until(lambda: re.search(r"metrics at (http://[0-9.:]+/metrics)", process.log()))
-    return found.group(1)
-
-
 def scrape(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
-        text = answer.read().decode()
+    text = page_at(url)
     samples = {
         (sample.name.removeprefix("klaviyo_relay_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -34,7 +27,7 @@ def scrape(url):
 
 def test_a_workers_counters_are_the_sandboxs_numbers(site, sandbox, tracks, until):
     worker = site.worker("--metrics-port", "0", "--log-level", "debug")
-    url = address_in(worker, until)
+    url = metrics_url(worker)
     sandbox.set_faults([{"action": "refuse", "match": "poison"}])
     site.enqueue(*tracks(1_500))
     site.enqueue(
@@ -67,13 +60,13 @@ def test_a_workers_counters_are_the_sandboxs_numbers(site, sandbox, tracks, unti
 def test_the_stand_alone_command_serves_what_stands_in_redis(site, tracks, until):
     command = [sys.executable, "-m", "klaviyo_relay_worker", "metrics", "--port", "0"]
     process = site.worker(command=command, is_ready=False, KLAVIYO_API_KEY="")
-    url = address_in(process, until)
+    url = metrics_url(process)
     site.enqueue(*tracks(7))
     found, _ = scrape(url)
     assert found["backlog", "default", "events"] == 7
     assert not any(key[0] == "delivered_total" for key in found)
     process.send(signal.SIGTERM)
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
 
 
 def test_a_spool_that_waits_for_redis_shows(site, until):
@@ -83,11 +76,11 @@ def test_a_spool_that_waits_for_redis_shows(site, until):
     producer = Producer(settings)
     producer.track("M", email="ada@lovelace.dev")
     process = site.worker(command=command, is_ready=False, KLAVIYO_RELAY_REDIS_URL=away)
-    found, _ = scrape(address_in(process, until))
+    found, _ = scrape(metrics_url(process))
     assert (found[("redis_up",)], found[("spool_pending",)]) == (0, 1)
     producer.close(0)
     process.send(signal.SIGINT)
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("command", [("metrics", "--port"), ("worker", "--metrics-port")])

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from klaviyo_relay import Producer, Settings, Track
+from klaviyo_relay import Track
 from klaviyo_relay_worker.cli.commands import cli
-from klaviyo_relay_worker.embedded import PrivateRedis
+from programs import SCRIPT
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 FOR_THE_PERSON_ON_CALL = (
     "status",
     "check",
@@ -113,23 +110,21 @@ def test_a_redis_that_is_away_is_exit_code_1_and_one_sentence(site, arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_watching_goes_on_while_redis_is_away_and_ends_with_ctrl_c(site_of, tmp_path):
-    with PrivateRedis() as server:
-        site = site_of(server.url)
-        settings = Settings(redis_url=server.url, spool_dir=tmp_path / "other")
-        Producer(settings).enqueue_many([Track(metric="M", email="ada@lovelace.dev")], timeout=10)
-        process = subprocess.Popen(
-            [SCRIPT, "status", "--watch", "--json"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=site.environment,
-        )  # fmt: skip
-        assert json.loads(process.stdout.readline())["lost"] == 0
-        server.stop()
-        assert "Redis does not answer" in process.stderr.readline()
-        server.start()
-        assert json.loads(process.stdout.readline())["accounts"]["default"]
-        process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=20)
-        assert process.returncode == 0
-        assert "Traceback" not in complaint
-        assert "Aborted" not in complaint
+def test_watching_goes_on_while_redis_is_away_and_ends_with_ctrl_c(own_redis, site_of):
+    site = site_of(own_redis.url)
+    site.enqueue(Track(metric="M", email="ada@lovelace.dev"))
+    process = subprocess.Popen(
+        [SCRIPT, "status", "--watch", "--json"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=site.environment,
+    )  # fmt: skip
+    assert json.loads(process.stdout.readline())["lost"] == 0
+    own_redis.stop()
+    assert "Redis does not answer" in process.stderr.readline()
+    own_redis.start()
+    assert json.loads(process.stdout.readline())["accounts"]["default"]
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in complaint
+    assert "Aborted" not in complaint

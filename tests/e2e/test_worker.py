@@ -18,7 +18,7 @@ def test_what_an_application_tracks_arrives_soon(site, sandbox):
     identity = producer.track(
         "Placed Order", email="ada@lovelace.dev", value=9.5, profile={"first_name": "Ada"}
     )
-    sandbox.wait(events=1, profiles=1, timeout=5)
+    sandbox.wait(events=1, profiles=1, timeout=20)
     [event] = sandbox.events()
     assert (event["unique_id"], event["value"]) == (identity, 9.5)
     site.wait_for_rest()
@@ -32,7 +32,9 @@ def test_what_an_application_tracks_arrives_soon(site, sandbox):
 
 def test_two_workers_share_the_work_and_double_nothing(site, sandbox, tracks):
     sandbox.configure(latency_seconds=0.1)
-    first, second = site.worker(is_ready=False), site.worker()
+    # One lane at a time each, so that neither can take all three.
+    alone = ("--concurrency", "1")
+    first, second = site.worker(*alone, is_ready=False), site.worker(*alone)
     first.says(" ready.")
     site.enqueue(*tracks(5_000))
     site.enqueue(*(Identify(email=f"p{n}@shop.io", first_name="A") for n in range(2_000)))
@@ -41,8 +43,7 @@ def test_two_workers_share_the_work_and_double_nothing(site, sandbox, tracks):
     assert sandbox.summary()["events"] == 7_000
     assert sandbox.summary()["duplicates_discarded"] == 0
     assert site.lane("events")["delivered"] == 5_000
-    delivered = ["delivery.attempted" in worker.log() for worker in (first, second)]
-    assert any(delivered)
+    assert all("delivery.attempted" in worker.log() for worker in (first, second))
     assert [first.end(), second.end()] == [0, 0]
 
 
@@ -55,7 +56,7 @@ def test_a_killed_workers_backlog_is_finished_by_the_others(site, sandbox, track
     assert site.lane("events")["backlog"] > 0, "killed too late to show anything"
     workers = [one for one in workers if one is not victim] + [site.worker(is_ready=False)]
     sandbox.configure(latency_seconds=0.0)
-    until(site.is_at_rest, 16, site.logs)
+    until(site.is_at_rest, 60, site.logs)
     assert site.report()["lost"] == 0
     assert sandbox.summary()["events"] == site.lane("events")["delivered"] == 20_000
     for worker in workers:
@@ -103,7 +104,7 @@ def test_a_worker_waits_for_a_redis_and_says_so(site_of, sandbox):
         server.start()
         worker.says(" ready.")
         site.enqueue(Track(metric="M", email="a@shop.io"))
-        sandbox.wait(events=1, timeout=10)
+        sandbox.wait(events=1, timeout=60)
         assert worker.end() == 0
         assert worker.log().count("waiting for Redis") == 1
 
@@ -127,7 +128,7 @@ def test_an_application_installs_the_relay_in_its_own_celery_app(site, sandbox, 
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", *queues]
     worker = site.worker(command=command, PYTHONPATH=str(tmp_path))
     site.enqueue(*(Track(metric="M", email=f"p{n}@shop.io") for n in range(50)))
-    sandbox.wait(events=50, timeout=15)
+    sandbox.wait(events=50, timeout=60)
     site.wait_for_rest()
     assert worker.end() == 0
 
@@ -137,7 +138,7 @@ def test_celery_itself_runs_the_app(site, sandbox):
     command = [sys.executable, "-m", "celery", "-A", "klaviyo_relay_worker.app", "worker", *queues]
     worker = site.worker(command=command)
     site.enqueue(Track(metric="M", email="a@shop.io"))
-    sandbox.wait(events=1, timeout=15)
+    sandbox.wait(events=1, timeout=60)
     site.wait_for_rest()
     assert worker.end() == 0
 
@@ -145,4 +146,4 @@ def test_celery_itself_runs_the_app(site, sandbox):
 def test_an_interrupt_from_the_keyboard_ends_it_as_well(site):
     worker = site.worker()
     worker.send(signal.SIGINT)
-    assert worker.process.wait(20) == 0
+    assert worker.process.wait(60) == 0

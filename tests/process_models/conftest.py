@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,9 +23,11 @@ from redis.exceptions import RedisError
 from klaviyo_relay import Settings
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis, find_server
+from ports import free_port
+from programs import SCRIPT
+from waiting import wait_until
 
 PROGRAMS = Path(__file__).with_name("programs")
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 # Every program begins with it; `say` hands an id over that a call has returned.
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -35,29 +35,6 @@ import klaviyo_relay as klaviyo
 def say(identity): os.write(1, identity.encode() + b"\\n")
 def track(**more): identity = klaviyo.track("M", email="ada@lovelace.dev", **more); say(identity)
 """
-
-
-def _wait_until(condition: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
-    """What `condition` returns once it is true; raises after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true within {seconds} s: {what or condition}")
-        time.sleep(0.01)
-    return found
-
-
-@pytest.fixture(scope="session")
-def wait_until() -> Callable[..., Any]:
-    return _wait_until
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Chance with a seed that is printed where the test fails; `SEED=…` repeats a run."""
-    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
-    sys.stdout.write(f"SEED={seed}\n")
-    return random.Random(seed)
 
 
 class Tracked(NamedTuple):
@@ -142,7 +119,7 @@ class Program:
         """By its process id, whatever its state."""
         if self.process.poll() is None:
             self._kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None and not pipe.closed:
                 pipe.close()
@@ -282,24 +259,6 @@ def server(tmp_path: Path) -> Iterator[PrivateRedis]:
         yield started
 
 
-@pytest.fixture
-def free_port() -> Callable[[], int]:
-    """A port outside of the range from which outgoing connections take theirs."""
-
-    def find() -> int:
-        for _ in range(1000):
-            port = random.SystemRandom().randrange(20_000, 30_000)
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-        raise AssertionError("no free port")
-
-    return find
-
-
 class Server:
     """A server with a configuration of our own: a replica, a slow start, a log that is put back."""
 
@@ -348,10 +307,10 @@ class Server:
             client.close()
 
     def await_ready(self) -> None:
-        _wait_until(lambda: self._says().get("loading") == 0, "the server answers")
+        wait_until(lambda: self._says().get("loading") == 0, what="the server answers")
 
     def await_loading(self) -> None:
-        _wait_until(lambda: self._says().get("loading") == 1, "the server loads", seconds=10)
+        wait_until(lambda: self._says().get("loading") == 1, what="the server loads")
 
     def is_rewritten(self) -> bool:
         says = self._says()
@@ -376,15 +335,13 @@ class Server:
 class Servers:
     """The servers of one test."""
 
-    def __init__(self, directory: Path, free_port: Callable[[], int]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._binary = find_server().path
-        self._directory, self._free_port = directory, free_port
+        self._directory = directory
         self._made: list[Server] = []
 
     def start(self, *directives: str) -> Server:
-        server = Server(
-            self._binary, self._free_port(), self._directory / f"server{len(self._made)}"
-        )
+        server = Server(self._binary, free_port(), self._directory / f"server{len(self._made)}")
         self._made.append(server)
         server.start(*directives)
         return server
@@ -395,8 +352,8 @@ class Servers:
 
 
 @pytest.fixture
-def servers(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Servers]:
-    made = Servers(tmp_path, free_port)
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    made = Servers(tmp_path)
     yield made
     made.end()
 
@@ -439,7 +396,7 @@ class Forwarder:
         self._swallows = True
 
     def wait_for_swallowed(self) -> None:
-        assert self._swallowed.wait(10), "no answer came to be lost"
+        assert self._swallowed.wait(30), "no answer came to be lost"
 
     def close(self) -> None:
         self._listener.close()
@@ -458,10 +415,14 @@ class Forwarder:
                 continue
             with self._guard:
                 self._connections += [inner, outer]
-            for ends in ((inner, outer, False), (outer, inner, True)):
-                threading.Thread(target=self._pump, args=ends, daemon=True).start()
+            self._start(inner, outer, is_answer=False)
+            self._start(outer, inner, is_answer=True)
 
-    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:  # noqa: FBT001
+    def _start(self, source: socket.socket, sink: socket.socket, *, is_answer: bool) -> None:
+        what = {"is_answer": is_answer}
+        threading.Thread(target=self._pump, args=(source, sink), kwargs=what, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, *, is_answer: bool) -> None:
         try:
             while piece := source.recv(65_536):
                 if is_answer and self._swallows:
@@ -482,7 +443,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 @pytest.fixture
-def forwarder(free_port: Callable[[], int]) -> Iterator[Callable[[int], Forwarder]]:
+def forwarder() -> Iterator[Callable[[int], Forwarder]]:
     made: list[Forwarder] = []
 
     def make(target: int) -> Forwarder:

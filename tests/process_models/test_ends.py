@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from waiting import wait_until
+
 TRACK_50 = """
     for _ in range(50):
         track()
@@ -66,7 +68,7 @@ def test_what_a_process_that_is_cut_off_has_stored_is_shipped_by_spool_flush(sit
     site.assert_once(ids)
 
 
-def test_what_a_process_that_is_cut_off_has_stored_is_shipped_by_the_next_process(site, wait_until):
+def test_what_a_process_that_is_cut_off_has_stored_is_shipped_by_the_next_process(site):
     ids = site.run(TRACK_50 + "    os._exit(4)", status=4)
 
     next_one = site.driver()
@@ -99,8 +101,7 @@ def test_a_sigterm_handler_that_says_goodbye_and_closes_ships_before_the_end(sit
     track()
     assert klaviyo.flush(10).left == 0
     say("ready")
-    while True:
-        time.sleep(0.01)
+    signal.pause()
     """)
     first = program.line()
     assert program.line() == "ready"

@@ -11,12 +11,14 @@ import time
 
 import pytest
 
+from waiting import wait_until
+
 
 class Pair:
     """A primary, its replica, and the address that applications use."""
 
-    def __init__(self, servers, forwarder, wait_until) -> None:
-        self._servers, self._forwarder, self._wait_until = servers, forwarder, wait_until
+    def __init__(self, servers, forwarder) -> None:
+        self._servers, self._forwarder = servers, forwarder
         self.primary = servers.start()
         self.address = forwarder(self.primary.port)
         self.follow()
@@ -29,12 +31,12 @@ class Pair:
 
     def await_replica(self) -> None:
         client = self.replica.client
-        self._wait_until(
+        wait_until(
             lambda: (
                 client.info("replication")["master_link_status"] == "up"
                 and self.replica.count() == self.primary.count()
             ),
-            "the replica has all",
+            what="the replica has all",
         )
         client.close()
 
@@ -63,13 +65,11 @@ class Pair:
 
 
 @pytest.fixture
-def pair(servers, forwarder, wait_until):
-    return Pair(servers, forwarder, wait_until)
+def pair(servers, forwarder):
+    return Pair(servers, forwarder)
 
 
-def test_commands_that_pour_in_during_failovers_all_arrive_once(
-    pair, make_site, wait_until, chance
-):
+def test_commands_that_pour_in_during_failovers_all_arrive_once(pair, make_site, chance):
     site = make_site(pair.address.url())
     application = site.driver()
     ids = application.track(100).ids
@@ -81,7 +81,7 @@ def test_commands_that_pour_in_during_failovers_all_arrive_once(
         wait_until(lambda before=before: pair.primary.count() > before)
         pair.cut()
         wanted = chance.randrange(1, 400)
-        wait_until(lambda wanted=wanted: pair.behind >= wanted, f"{wanted} behind")
+        wait_until(lambda wanted=wanted: pair.behind >= wanted, what=f"{wanted} behind")
         pair.fail_over(
             early=chance.random() < 0.5, away_seconds=chance.choice([0, 0, chance.uniform(0, 1.2)])
         )
@@ -94,9 +94,7 @@ def test_commands_that_pour_in_during_failovers_all_arrive_once(
         pair.follow()
 
 
-def test_what_an_idle_application_had_shipped_arrives_again_after_a_failover(
-    pair, make_site, wait_until
-):
+def test_what_an_idle_application_had_shipped_arrives_again_after_a_failover(pair, make_site):
     site = make_site(pair.address.url())
     application = site.driver()
     ids = application.track(50, profile={"first_name": "Ada"}).ids
@@ -117,7 +115,7 @@ def test_what_an_idle_application_had_shipped_arrives_again_after_a_failover(
 
 
 def test_what_a_process_shipped_that_ended_before_the_failover_is_shipped_again_by_others(
-    pair, make_site, wait_until
+    pair, make_site
 ):
     site = make_site(pair.address.url())
     before = site.run("for _ in range(50): track()")
@@ -158,9 +156,7 @@ def test_what_waited_long_and_was_shipped_by_others_just_before_the_failover_is_
     site.assert_once(ids)
 
 
-def test_a_failover_right_after_a_failover_loses_and_doubles_nothing(
-    pair, make_site, wait_until, chance
-):
+def test_a_failover_right_after_a_failover_loses_and_doubles_nothing(pair, make_site, chance):
     site = make_site(pair.address.url())
     application = site.driver()
     ids = application.track(100).ids
@@ -183,7 +179,7 @@ def test_a_failover_right_after_a_failover_loses_and_doubles_nothing(
 
 
 def test_an_application_that_is_killed_before_it_made_a_failover_good_leaves_it_to_others(
-    pair, make_site, wait_until, chance
+    pair, make_site, chance
 ):
     site = make_site(pair.address.url())
     application = site.driver()
@@ -203,7 +199,7 @@ def test_an_application_that_is_killed_before_it_made_a_failover_good_leaves_it_
 
 
 def test_a_partition_whose_old_primary_goes_on_for_a_while_loses_and_doubles_nothing(
-    pair, make_site, wait_until
+    pair, make_site
 ):
     site = make_site(pair.address.url())
     application = site.driver()
@@ -227,14 +223,14 @@ def test_a_partition_whose_old_primary_goes_on_for_a_while_loses_and_doubles_not
 
 @pytest.mark.parametrize("is_busy", [True, False], ids=["busy", "idle"])
 def test_a_redis_that_restarts_from_an_older_log_gets_again_what_it_lost(
-    servers, make_site, wait_until, is_busy
+    servers, make_site, is_busy
 ):
     server = servers.start()
     site = make_site(server.url)
     application = site.driver()
     ids = application.track(100).ids
     assert application.flush() == 0
-    wait_until(lambda: _is_flushed(server), "the log is on the disk")
+    wait_until(lambda: _is_flushed(server), what="the log is on the disk")
     older = server.directory / "older"
     shutil.copytree(server.directory / "appendonlydir", older)
     ids += application.track(300).ids
@@ -256,7 +252,7 @@ def test_a_redis_that_restarts_from_an_older_log_gets_again_what_it_lost(
 
 
 def test_a_redis_that_lost_everything_gets_again_what_was_shipped_within_the_window(
-    servers, make_site, wait_until
+    servers, make_site
 ):
     server = servers.start()
     site = make_site(server.url)

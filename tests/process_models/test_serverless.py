@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from waiting import wait_until
+
 SYNC = {"KLAVIYO_RELAY_SHIP": "sync", "KLAVIYO_RELAY_SYNC_SECONDS": "0.7"}
 HANDLER = """
     for line in sys.stdin:
@@ -62,7 +64,7 @@ def test_without_redis_the_call_returns_in_time_and_the_command_is_in_the_spool(
     site.assert_once(ids)
 
 
-def test_a_handler_goes_back_to_fast_calls_once_redis_is_back(server, make_site, wait_until):
+def test_a_handler_goes_back_to_fast_calls_once_redis_is_back(server, make_site):
     site = make_site(server.url)
     program = site.start(HANDLER, **SYNC)
     server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,10 @@ from urllib.request import urlopen
 
 import pytest
 from celery import Celery
+
+from ports import free_port
+from programs import found
+from waiting import wait_until
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -33,9 +36,7 @@ def shop(site, tmp_path, server):
     app.close()
 
 
-def test_tasks_of_a_prefork_worker_deliver_though_it_tracked_before_it_forked(
-    shop, site, wait_until
-):
+def test_tasks_of_a_prefork_worker_deliver_though_it_tracked_before_it_forked(shop, site):
     app, worker, ids = shop
     with app.connection_for_write() as connection:
         for number in range(100):
@@ -56,9 +57,8 @@ def test_tasks_of_a_prefork_worker_deliver_though_it_tracked_before_it_forked(
 
 def uwsgi():
     """How to start uWSGI, if it is installed: the package uwsgi (built) or pyuwsgi (a wheel)."""
-    found = Path(sys.executable).with_name("uwsgi")
-    if found.exists() or shutil.which("uwsgi"):
-        return [found if found.exists() else shutil.which("uwsgi")]
+    if path := found("uwsgi"):
+        return [path]
     if find_spec("pyuwsgi"):
         return [sys.executable, "-c", "import sys, pyuwsgi; sys.exit(pyuwsgi.run())"]
     return None
@@ -72,7 +72,7 @@ def uwsgi():
     ids=["forked before the first command", "forked after it, with fork hooks"],
 )
 def test_workers_of_uwsgi_deliver_for_an_application_that_was_loaded_before_the_fork(
-    site, wait_until, free_port, options, tracks_first
+    site, options, tracks_first
 ):
     port = free_port()
     master = site.command(

@@ -6,6 +6,7 @@ import pytest
 
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
+from waiting import wait_until
 
 # A call takes some 30 us; a round trip that hangs, seconds.
 MEDIAN_SECONDS, MOST_SECONDS = 0.001, 0.5
@@ -122,9 +123,7 @@ def test_a_process_that_begins_while_redis_is_away_delivers_later(weather, make_
     site.assert_once(during.ids)
 
 
-def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(
-    servers, make_site, wait_until
-):
+def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(servers, make_site):
     server = servers.start()
     site = make_site(server.url)
     application = site.driver()
@@ -136,7 +135,7 @@ def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(
             pipe.set(f"filler:{number}", number)
         pipe.execute()
     client.bgrewriteaof()  # a snapshot answers more often while it is loaded than a log does
-    wait_until(server.is_rewritten, "the log is rewritten")
+    wait_until(server.is_rewritten, what="the log is rewritten")
     client.close()
     server.kill()
 
@@ -155,7 +154,7 @@ def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(
     site.assert_once(ids)
 
 
-def test_answers_that_are_lost_double_nothing(server, make_site, forwarder, wait_until):
+def test_answers_that_are_lost_double_nothing(server, make_site, forwarder):
     link = forwarder(server_port(server))
     site = make_site(server.url)
     # Its own settings lead through the link; the spool's name does not matter here.
@@ -163,7 +162,7 @@ def test_answers_that_are_lost_double_nothing(server, make_site, forwarder, wait
     application.begin(every_seconds=0.001)
     for _ in range(10):
         before = len(site.arrived())
-        wait_until(lambda before=before: len(site.arrived()) > before, "it ships again")
+        wait_until(lambda before=before: len(site.arrived()) > before, what="it ships again")
         # What Redis answers from here on goes nowhere; then the connection ends.
         link.swallow_answers()
         link.wait_for_swallowed()

@@ -19,9 +19,9 @@ from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.status import Status
 from processes import Process
+from programs import SCRIPT
 from waiting import wait_until
 
-SCRIPT = Path(sys.executable).with_name("klaviyo-relay")
 KEY = "pk_e2e_secret_0123456789"
 READY = " ready."
 
@@ -65,10 +65,10 @@ class Site:
             env={name: value for name, value in environment.items() if value is not None},
         )
 
-    def enqueue(self, *commands: Command, bulk: bool = False) -> None:
+    def enqueue(self, *commands: Command, account: str = "default", bulk: bool = False) -> None:
         """Into the lanes, at once."""
         producer = Producer(self.settings)
-        producer.enqueue_many(commands, bulk=bulk, timeout=30)
+        producer.enqueue_many(commands, account=account, bulk=bulk, timeout=30)
         producer.close()
 
     def report(self) -> dict[str, Any]:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import sites
 from klaviyo_relay_worker.embedded import PrivateRedis
-from waiting import wait_until
 
 _MARK = "kiwi7q"
 
 
 site, site_of = sites.site, sites.site_of
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """See wait_until."""
-    return wait_until
 
 
 class Secrets:

@@ -7,7 +7,6 @@ is skipped with a reason. Each process is ended by its id; data lie in the test'
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay_worker.embedded import find_server
 from ports import HOST, free_port
+from programs import needs
 from sites import Site
 from steady_load import SteadyLoad
 from waiting import wait_until
@@ -79,7 +79,7 @@ class Node:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     def pause(self) -> None:
@@ -155,10 +155,7 @@ class Authority:
         return made
 
     def _openssl(self, *words: Any) -> None:
-        program = shutil.which("openssl")
-        if program is None:
-            pytest.skip("there is no openssl here to make certificates with")
-        subprocess.run([program, *map(str, words)], check=True, capture_output=True)
+        subprocess.run([needs("openssl"), *map(str, words)], check=True, capture_output=True)
 
 
 class Encrypted:
@@ -193,7 +190,7 @@ class Encrypted:
         node.options |= {"ssl": True, **self.options()}
         if mode:
             node.options["password"] = None
-        wait_until(lambda: node.ask("PING") or self._has_no_tls(node), 10, node.log)
+        wait_until(lambda: node.ask("PING") or self._has_no_tls(node), 60, node.log)
         if self._has_no_tls(node):
             pytest.skip("the Redis server here was built without TLS")
         return node
@@ -218,7 +215,7 @@ class Cluster:
         self._servers = servers
         self.nodes = [self._start() for _ in range(2 * self.PRIMARIES)]
         for node in self.nodes:
-            wait_until(lambda node=node: node.ask("PING"), 10, servers.logs)
+            wait_until(lambda node=node: node.ask("PING"), 60, servers.logs)
         self._join()
 
     @property
@@ -258,10 +255,10 @@ class Cluster:
         self._meet()
         for primary, replica in zip(primaries, replicas, strict=True):
             identity = primary.ask("CLUSTER MYID")
-            wait_until(lambda r=replica, i=identity: r.ask("CLUSTER REPLICATE", i), 10)
-        wait_until(self.is_well, 20, self._servers.logs)
+            wait_until(lambda r=replica, i=identity: r.ask("CLUSTER REPLICATE", i), 60)
+        wait_until(self.is_well, 60, self._servers.logs)
         for primary in primaries:
-            wait_until(lambda p=primary: replicas_of(p), 20, self._servers.logs)
+            wait_until(lambda p=primary: replicas_of(p), 60, self._servers.logs)
 
     def _meet(self) -> None:
         bus = [node.client().config_get("cluster-port")["cluster-port"] for node in self.nodes]
@@ -320,12 +317,12 @@ class Watched:
         self._servers = servers
         durable = ("repl-diskless-sync-delay 0", "appendfsync always", *directives)
         primary = servers.node(*durable)
-        wait_until(lambda: primary.ask("PING"), 10, servers.logs)
+        wait_until(lambda: primary.ask("PING"), 60, servers.logs)
         replicas = [servers.node(*durable, f"replicaof {HOST} {primary.port}") for _ in range(2)]
         self.nodes = [primary, *replicas]
-        wait_until(lambda: replicas_of(primary) == len(replicas), 20, servers.logs)
+        wait_until(lambda: replicas_of(primary) == len(replicas), 60, servers.logs)
         self.sentinels = [self._watch(primary) for _ in range(3)]
-        wait_until(self._all_know_all, 20, servers.logs)
+        wait_until(self._all_know_all, 60, servers.logs)
 
     @property
     def url(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,9 +12,11 @@ from pathlib import Path
 import pytest
 from kombu import Connection
 
+from environment import environment_of
 from klaviyo_relay import Producer
 from plain_shops import PlainShop
 from ports import free_port
+from programs import found
 
 # Where Debian and RabbitMQ's own packages put the program itself; what is on PATH wants to be root.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -39,8 +40,7 @@ class RabbitMQ:
         amqp, distribution, names = map(str, self._ports)
         home = str(self._directory)
         environment = {
-            **{n: v for n, v in os.environ.items() if n in ("PATH", "LANG", "LD_LIBRARY_PATH")},
-            "HOME": home,
+            **environment_of("LD_LIBRARY_PATH", HOME=home),
             "ERL_EPMD_PORT": names,
             "RABBITMQ_NODENAME": "relay@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -54,7 +54,7 @@ class RabbitMQ:
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
         # The node would leave a daemon behind that keeps the names; this one is ended.
-        self._run([shutil.which("epmd"), "-port", names, "-address", "127.0.0.1"], environment)
+        self._run([found("epmd"), "-port", names, "-address", "127.0.0.1"], environment)
         self._run([PROGRAM], environment)
 
     def answers(self):
@@ -67,7 +67,7 @@ class RabbitMQ:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
         self._processes.clear()
 
     def log(self):
@@ -89,7 +89,7 @@ class RabbitMQ:
 
 @pytest.fixture
 def rabbitmq(tmp_path, until):
-    if not PROGRAM.exists() or shutil.which("epmd") is None:
+    if not PROGRAM.exists() or not found("epmd"):
         pytest.skip("RabbitMQ is not installed here")
     broker = RabbitMQ(tmp_path / "rabbitmq")
     broker.start()
@@ -106,23 +106,23 @@ def test_wake_up_calls_and_commands_go_through_rabbitmq_and_deliveries_go_on_wit
     worker = site.worker(KLAVIYO_RELAY_CELERY_BROKER_URL=rabbitmq.url)
     producer = Producer(site.settings)
     producer.track("Placed Order", email="ada@lovelace.dev")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     assert "delivers by itself" not in worker.log()
 
     shop = PlainShop(rabbitmq.url)
     shop.send("track", metric="M", email="a@shop.io")
-    sandbox.wait(events=2, timeout=20)
+    sandbox.wait(events=2, timeout=60)
 
     rabbitmq.kill()
     for at in range(5):
         producer.track("Placed Order", email=f"p{at}@shop.io")
-    sandbox.wait(events=7, timeout=30)
+    sandbox.wait(events=7, timeout=60)
 
     rabbitmq.start()
     until(rabbitmq.answers, STARTS_WITHIN_SECONDS, rabbitmq.log)
     until(lambda: worker.log().count("Connected to amqp") > 1, 60, worker.log)
     shop.send("track", metric="M", email="b@shop.io")
-    sandbox.wait(events=8, timeout=30)
+    sandbox.wait(events=8, timeout=60)
     shop.close()
     producer.close()
     site.wait_for_rest()
@@ -135,7 +135,7 @@ def test_lanes_in_a_cluster_are_woken_through_rabbitmq(rabbitmq, cluster, site_o
     worker = site.worker(KLAVIYO_RELAY_CELERY_BROKER_URL=rabbitmq.url)
     producer = Producer(site.settings)
     producer.track("Placed Order", email="ada@lovelace.dev")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     producer.close()
     assert "delivers by itself" not in worker.log()
     said = site.run("check", KLAVIYO_RELAY_CELERY_BROKER_URL=rabbitmq.url).stdout

@@ -35,7 +35,7 @@ def test_a_primary_killed_under_load_loses_nothing_and_another_takes_over(
     worker = site.worker()
     with load_at(site) as load:
         for _ in range(ROUNDS):
-            sandbox.wait(events=sandbox.summary()["events"] + 50, timeout=30)
+            sandbox.wait(events=sandbox.summary()["events"] + 50, timeout=60)
             victim = watched.primary
             victim.kill()
             seconds = load.seconds_to_next_delivery()
@@ -43,7 +43,7 @@ def test_a_primary_killed_under_load_loses_nothing_and_another_takes_over(
             # For some seconds it takes itself for the primary still.
             victim.start()
             if ROUNDS > 1:
-                until(lambda victim=victim: (victim.ask("ROLE") or [b""])[0] == b"slave", 30)
+                until(lambda victim=victim: (victim.ask("ROLE") or [b""])[0] == b"slave", 60)
         load.wait_for_all()
     assert worker.process.poll() is None
     assert worker.end() == 0
@@ -69,13 +69,13 @@ def test_what_a_cut_off_primary_took_and_lost_is_shipped_again_however_long_ago_
     assert producer.flush(10).left == 0
     # Whoever asks how Redis is has looked for rows to delete, too.
     looks = looks_at(old)
-    until(lambda: looks_at(old) > looks + 3, 20)
+    until(lambda: looks_at(old) > looks + 3, 60)
     old.kill()
     for node in others:
         node.resume()
 
-    until(lambda: watched.has_another_primary_than(old), 30)
-    until(lambda: (watched.primary.ask("XLEN", stream) or 0) == 101, 30)
+    until(lambda: watched.has_another_primary_than(old), 60)
+    until(lambda: (watched.primary.ask("XLEN", stream) or 0) == 101, 60)
     worker = site.worker()
     site.wait_for_rest()
     assert sandbox.summary()["events"] == 101
@@ -96,7 +96,7 @@ def test_what_replicas_have_is_deleted_from_the_spool(site, until, monkeypatch):
     assert producer.flush(10).left == 0
     with closing(sqlite3.connect(producer._spooling.spool.path)) as database:
         count = "SELECT count(*) FROM rows"
-        until(lambda: database.execute(count).fetchone() == (0,), 20)
+        until(lambda: database.execute(count).fetchone() == (0,), 60)
     producer.close()
 
 
@@ -116,13 +116,13 @@ def test_celerys_own_messages_go_where_the_sentinels_say_after_a_failover_too(
         )
 
     track("a@shop.io")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     old = watched.primary
     old.kill()
-    until(lambda: watched.has_another_primary_than(old), 30)
-    until(lambda: "celery@" in _inspected(shop), 30, site.logs)
+    until(lambda: watched.has_another_primary_than(old), 60)
+    until(lambda: "celery@" in _inspected(shop), 60, site.logs)
     track("b@shop.io")
-    sandbox.wait(events=2, timeout=30)
+    sandbox.wait(events=2, timeout=60)
     shop.close()
     assert worker.process.poll() is None, worker.log()
     assert worker.end() == 0
@@ -159,7 +159,7 @@ def test_after_a_failover_the_survey_tells_another_incarnation(watched, until):
         before = incarnation_at(client)
         old = watched.primary
         old.kill()
-        until(lambda: incarnation_at(client) not in ("", before), 30)
+        until(lambda: incarnation_at(client) not in ("", before), 60)
 
 
 def incarnation_at(client):

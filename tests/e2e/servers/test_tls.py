@@ -29,7 +29,7 @@ def test_commands_and_wake_up_calls_go_through_tls(encrypted, server, site_of, s
     worker = site.worker()
     producer = Producer(site.settings)
     producer.track("Placed Order", email="ada@lovelace.dev")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     site.enqueue(*tracks(20))
     site.wait_for_rest()
     producer.close()
@@ -83,7 +83,7 @@ def test_a_cluster_speaks_tls(encrypted, site_of, sandbox, private_redis):
     worker = site.worker(KLAVIYO_RELAY_CELERY_BROKER_URL=private_redis.url)
     producer = Producer(site.settings)
     producer.track("Placed Order", email="ada@lovelace.dev")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     producer.close()
     assert worker.end() == 0
 
@@ -99,7 +99,7 @@ def test_sentinels_and_their_primary_speak_tls(encrypted, site_of, sandbox):
     worker = site.worker()
     producer = Producer(site.settings)
     producer.track("Placed Order", email="ada@lovelace.dev")
-    sandbox.wait(events=1, timeout=20)
+    sandbox.wait(events=1, timeout=60)
     producer.close()
     assert primary.client().exists("_kombu.binding.klaviyo")
     assert worker.end() == 0

@@ -1,8 +1,7 @@
-# ruff: noqa: E501, RUF001, PLR0911
-# Rows of odd inputs read best as rows, and odd characters are what they are for.
+# ruff: noqa: E501, RUF001, PLR0911 - odd inputs read best as rows, and odd characters are theirs
 """Fuzz the producer's validation: what it accepts, the sandbox must accept too.
 
-    python -m bench.fuzz --count 1000000 --seed 1
+    python tests/contract/fuzz.py --count 1000000 --seed 1
 
 Every input is either refused with InvalidCommandError that names a field, or it becomes a command
 that survives the wire and that the sandbox takes, sent as the worker would send it. Anything else
@@ -47,7 +46,7 @@ EMAILS = (
 )  # fmt: skip
 PHONES = ("+15005550006", "15005550006", "+0123456", "+1", "+１２３４５６７８９", "+1 500 555", "+123456789012345", "+1234567890123456")  # fmt: skip
 MOMENTS = (
-    datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1), datetime(1989, 1, 1, tzinfo=UTC),  # noqa: DTZ001
+    datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1), datetime(1989, 1, 1, tzinfo=UTC),  # noqa: DTZ001 - what is refused
     datetime(1990, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC),
     datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
     "2026-01-01T00:00:00Z", "2026-01-01", "2026-W01-1", "20260101T000000Z", "yesterday", 1_700_000_000, 1.7e9, True,
@@ -255,7 +254,7 @@ def _over_the_wire(command: Command, delivered: Delivered) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.fuzz")
+    parser = argparse.ArgumentParser(prog="python tests/contract/fuzz.py")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -271,9 +270,8 @@ def main() -> int:
                 sandbox.reset()
         delivered.flush_all()
         faults += delivered.refused
-    print(f"seed {options.seed}: {options.count:,} inputs, {dict(seen)}, {len(faults)} faults")
-    for fault in faults[:20]:
-        print(f"  {fault}")
+    said = f"seed {options.seed}: {options.count:,} inputs, {dict(seen)}, {len(faults)} faults"
+    sys.stdout.write("\n  ".join([said, *faults[:20]]) + "\n")
     return 1 if faults else 0
 
 

@@ -37,7 +37,7 @@ class Eavesdropper:
             self.heard = connection.recv(4096)
 
     def close(self):
-        self._thread.join(10)
+        self._thread.join(30)
         self._socket.close()
 
 

@@ -1,4 +1,4 @@
-"""Every exception from a security rule names its reason where it stands."""
+"""Every exception from a security rule names its reason, and is told in the security document."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import klaviyo_relay
 import klaviyo_relay_worker
+from tree import REPOSITORY, security_document
 
-REPOSITORY = Path(__file__).parent.parent.parent
 EXCEPTION = re.compile(r"# noqa: (?:[A-Z0-9]+, ?)*S\d{3}.*")
 REASON = re.compile(r"# noqa: [A-Z0-9, ]+ - \S+")
 
@@ -23,19 +23,19 @@ def exceptions():
                     yield f"{path.relative_to(folder.parent)}:{number}", found[0]
 
 
-def test_each_has_its_reason():
+def test_each_exception_from_a_security_rule_has_its_reason():
     found = dict(exceptions())
     assert len(found) > 5
     assert [place for place, text in found.items() if not REASON.match(text)] == []
 
 
-def test_each_kind_is_in_the_security_document():
-    document = (REPOSITORY / "SECURITY.md").read_text()
+def test_each_kind_of_security_exception_is_in_the_security_document():
+    document = security_document()
     kinds = {kind for _, text in exceptions() for kind in re.findall(r"S\d{3}", text)}
     assert {kind for kind in kinds if kind not in document} == set()
 
 
-def test_no_rule_is_switched_off_for_what_is_installed():
+def test_no_security_rule_is_switched_off_for_what_is_installed():
     lint = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     off = {*lint["ignore"]}
     for pattern, rules in lint["per-file-ignores"].items():
