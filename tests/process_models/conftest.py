@@ -461,7 +461,7 @@ class Forwarder:
             for ends in ((inner, outer, False), (outer, inner, True)):
                 threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:  # noqa: FBT001
+    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:  # noqa: FBT001 - a thread's arguments have no names here
         try:
             while piece := source.recv(65_536):
                 if is_answer and self._swallows:

@@ -64,7 +64,7 @@ class Account:
         *first, last = ast.parse(code).body
         assert isinstance(last, ast.Expr)
         exec(compile(ast.Module(first, []), "<row>", "exec"), self.cast)  # noqa: S102 - ours
-        return eval(compile(ast.Expression(last.value), "<row>", "eval"), self.cast)  # noqa: S307
+        return eval(compile(ast.Expression(last.value), "<row>", "eval"), self.cast)  # noqa: S307 - ours
 
     def deliver(self) -> None:
         """Until all commands are at Klaviyo; none may be refused there."""

@@ -22,7 +22,7 @@ _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
 
 def whole(shape: type[Shape]) -> _Decoder[Data[Shape]]:
     """A decoder of `{"data": shape}`."""
-    return _Decoder(Data[shape])  # type: ignore[valid-type]
+    return _Decoder(Data[shape])  # type: ignore[valid-type]  # a type made as it runs
 
 
 def decode(decoder: _Decoder[Shape], raw: bytes | msgspec.Raw) -> Shape:
