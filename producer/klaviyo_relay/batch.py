@@ -121,7 +121,7 @@ def _next_commands(remaining: Iterable[tuple[int, Command]]) -> _Read | None:
     try:
         # One by one: `extend` would lose what came before an error.
         for pair in islice(remaining, CHUNK_COMMANDS):
-            found.append(pair)  # noqa: PERF402
+            found.append(pair)  # noqa: PERF402 - one by one
     except Exception as error:  # noqa: BLE001 - the caller's own, raised again once the rest is safe
         return _Read(found, error)
     return _Read(found, None) if found else None

@@ -99,7 +99,7 @@ class Command(
         )
 
     def _check_list(self) -> None:
-        given = (self.list_id is not None) + (self.list_name is not None)  # type: ignore[attr-defined]
+        given = (self.list_id is not None) + (self.list_name is not None)  # type: ignore[attr-defined]  # its subclasses have them
         if given != 1:
             raise InvalidCommandError(
                 "list_id | list_name", "exactly one is needed: Klaviyo's id or the list's name"

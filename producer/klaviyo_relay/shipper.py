@@ -218,7 +218,7 @@ class Shipper:
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
         # redis imports this; after the main thread's end, where a short script's commands are
         # shipped, Python refuses to import it for the first time.
-        import concurrent.futures.thread  # noqa: F401
+        import concurrent.futures.thread  # noqa: F401 - for its effect
 
         self._thread.start()
 

@@ -359,7 +359,7 @@ def _value(found: Captured, name: str) -> Any:
 
 def _differing(found: Captured, expected: dict[str, Any]) -> list[str]:
     # The expected one first: its == may be a matcher's.
-    return [name for name, value in expected.items() if not value == _value(found, name)]  # noqa: SIM201
+    return [name for name, value in expected.items() if not value == _value(found, name)]  # noqa: SIM201 - it may have no !=
 
 
 def _call(kind: type[Command], fields: dict[str, Any]) -> str:

@@ -124,8 +124,8 @@ def number(field: str, value: object) -> int | float:
     """A finite number; a Decimal becomes the nearest float."""
     if type(value) is int and _INT_MIN <= value <= _INT_MAX:
         return value
-    if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]
-        return float(value)  # type: ignore[arg-type]
+    if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]  # not narrowed by type()
+        return float(value)  # type: ignore[arg-type]  # not narrowed by type()
     raise InvalidCommandError(field, _NUMBER)
 
 

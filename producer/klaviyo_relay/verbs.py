@@ -100,7 +100,7 @@ class Verbs(ABC):
             external_id=external_id,
             profile_id=profile_id,
             anonymous_id=anonymous_id,
-            properties=properties,  # type: ignore[arg-type]
+            properties=properties,  # type: ignore[arg-type]  # made so by the command
             value=value,
             value_currency=value_currency,
             time=time,
@@ -175,11 +175,11 @@ class Verbs(ABC):
             locale=locale,
             title=title,
             image=image,
-            location=location,  # type: ignore[arg-type]
-            properties=properties,  # type: ignore[arg-type]
-            unset=unset,  # type: ignore[arg-type]
-            append=append,  # type: ignore[arg-type]
-            unappend=unappend,  # type: ignore[arg-type]
+            location=location,  # type: ignore[arg-type]  # made so by the command
+            properties=properties,  # type: ignore[arg-type]  # made so by the command
+            unset=unset,  # type: ignore[arg-type]  # made so by the command
+            append=append,  # type: ignore[arg-type]  # made so by the command
+            unappend=unappend,  # type: ignore[arg-type]  # made so by the command
         )
         return self.enqueue(command, account=account)
 
@@ -301,7 +301,7 @@ class Verbs(ABC):
             list_name=list_name,
             email=email,
             phone_number=phone_number,
-            channels=channels,  # type: ignore[arg-type]
+            channels=channels,  # type: ignore[arg-type]  # made so by the command
             consented_at=consented_at,
             source=source,
         )
@@ -329,7 +329,7 @@ class Verbs(ABC):
             list_name=list_name,
             email=email,
             phone_number=phone_number,
-            channels=channels,  # type: ignore[arg-type]
+            channels=channels,  # type: ignore[arg-type]  # made so by the command
         )
         return self.enqueue(command, account=account)
 

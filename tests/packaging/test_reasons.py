@@ -13,7 +13,7 @@ FOLDERS = ("bench", "deploy", "examples", "producer", "tests", "worker")
 # The heads of these files give one reason for all: both type checkers are to refuse the line.
 ONE_REASON = "tests/typing/"
 EXCEPTION = re.compile(
-    r"# ?(noqa\b(: ?[A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)*)?"
+    r"# ?((?:ruff: )?noqa\b(: ?[A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)*)?"
     r"|type: ignore\b(\[[a-z, -]+\])?|pyright: ignore\b(\[[A-Za-z, ]+\])?|pragma: no \w+)"
 )
 REASON = re.compile(r"[a-zA-Z]{2,}")

@@ -139,7 +139,7 @@ def test_a_command_about_nobody_is_refused(verb):
         ("track", {"value": 2**64}, "value"),
         ("track", {"value_currency": "USD"}, "value_currency"),
         ("track", {"value": 1, "value_currency": "dollar"}, "value_currency"),
-        ("track", {"time": datetime(2026, 1, 31)}, "time"),  # noqa: DTZ001
+        ("track", {"time": datetime(2026, 1, 31)}, "time"),  # noqa: DTZ001 - what is refused
         ("track", {"time": 1_700_000_000}, "time"),
         ("track", {"time": datetime.now(UTC) + timedelta(days=366)}, "time"),
         ("track", {"backfill": 1}, "backfill"),

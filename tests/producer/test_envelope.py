@@ -168,7 +168,7 @@ additions = st.dictionaries(
 )
 emails = st.from_regex(r"\A[a-z0-9]{1,8}@[a-z]{2,8}\.[a-z]{2,4}\Z")
 phones = st.from_regex(r"\A\+[1-9][0-9]{6,14}\Z", alphabet="+0123456789")
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2025, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2025, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 maybe = {
     "email": emails, "phone_number": phones, "external_id": names, "profile_id": names,
     "anonymous_id": names, "value": st.floats(allow_nan=False, allow_infinity=False),

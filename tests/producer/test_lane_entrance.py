@@ -63,7 +63,7 @@ def test_what_is_shipped_is_in_the_lane_in_order_with_its_origin(entrance, lanes
 
 @pytest.mark.parametrize(
     "message",
-    [b"", b"\x00", b"\r\n", "ü✓".encode(), b"12:34,", b"%d %s", bytes(range(256)), b"x" * 3_000_000],  # noqa: E501
+    [b"", b"\x00", b"\r\n", "ü✓".encode(), b"12:34,", b"%d %s", bytes(range(256)), b"x" * 3_000_000],  # noqa: E501 - one row of odd ones
     ids=["empty", "nul", "crlf", "utf-8", "index", "format", "all", "3 MB"],
 )  # fmt: skip
 def test_a_message_arrives_byte_for_byte_between_others(entrance, lanes, message):

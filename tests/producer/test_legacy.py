@@ -432,8 +432,8 @@ def test_a_method(client, recorder, name, old, form, new):
 
 @old_form
 def test_the_order_of_arguments_is_the_old_one(client, recorder):
-    client.Public.track("M", ADA, "c-1", {"a": 1}, {"plan": "gold"}, AT, "203.0.113.7", False)  # noqa: FBT003
-    client.Public.identify(ADA, "c-1", {"plan": "gold"}, False)  # noqa: FBT003
+    client.Public.track("M", ADA, "c-1", {"a": 1}, {"plan": "gold"}, AT, "203.0.113.7", False)  # noqa: FBT003 - the old signature
+    client.Public.identify(ADA, "c-1", {"plan": "gold"}, False)  # noqa: FBT003 - the old signature
 
     _, track, identify = map(plain, recorder.commands)
     assert track == {

@@ -242,7 +242,7 @@ class PrivacyAdmission(Admission):
 
 
 def _person(entry: Entry) -> str:
-    command: DeleteProfile = entry.command  # type: ignore[assignment]
+    command: DeleteProfile = entry.command  # type: ignore[assignment]  # the lane has no other
     return identity_of(command)
 
 

@@ -106,7 +106,7 @@ class QoS(redis.QoS):
         try:
             return super().restore_unacked_once(stderr)
         except (AttributeError, *redis.Transport.connection_errors):
-            self._delivered.restored = True  # type: ignore[attr-defined]
+            self._delivered.restored = True  # type: ignore[attr-defined]  # kombu's own mark
             return None
 
 

@@ -25,7 +25,7 @@ def relay() -> Iterator[Capture]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option."""
-    parser.addini(OPTION, "hold back klaviyo-relay's commands in the whole run", "bool", False)  # noqa: FBT003
+    parser.addini(OPTION, "hold back klaviyo-relay's commands in the whole run", "bool", False)  # noqa: FBT003 - pytest's signature
 
 
 def pytest_configure(config: pytest.Config) -> None:

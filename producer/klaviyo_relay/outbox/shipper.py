@@ -194,7 +194,7 @@ class OutboxShipper:
     def start(self) -> None:
         """Begin, in a daemon thread."""
         # redis imports this; Python refuses to import it for the first time at a process's end.
-        import concurrent.futures.thread  # noqa: F401
+        import concurrent.futures.thread  # noqa: F401 - for its effect
 
         self._thread = threading.Thread(target=self.run, name="klaviyo-relay-outbox", daemon=True)
         self._thread.start()

@@ -104,4 +104,4 @@ def _entry(identity: bytes, fields: dict[bytes, bytes]) -> Entry:
     text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
     milliseconds = int(identity.partition(b"-")[0])
     at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return Entry(identity.decode(), at, Act(**{**text, "count": int(text["count"])}))  # type: ignore[arg-type]
+    return Entry(identity.decode(), at, Act(**{**text, "count": int(text["count"])}))  # type: ignore[arg-type]  # the others are text

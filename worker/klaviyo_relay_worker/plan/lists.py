@@ -263,14 +263,14 @@ def _about_list(entry: Entry, situation: Situation) -> Batch:
     converse = partial(_ABOUT[type(command)], entry, situation)
     endpoint = limits.GET_LISTS
     if not isinstance(command, CreateList):
-        known = command.list_id or command.list_name in situation.lists  # type: ignore[attr-defined]
+        known = command.list_id or command.list_name in situation.lists  # type: ignore[attr-defined]  # the other two have both
         endpoint = _OWN_ENDPOINT[type(command)] if known else limits.GET_LISTS
     return Batch(endpoint, (entry,), converse)
 
 
 def _create(entry: Entry, _situation: Situation, ledger: Ledger) -> Conversation:
     """Look the name up first: the answer to an earlier attempt may have been lost."""
-    command: CreateList = entry.command  # type: ignore[assignment]
+    command: CreateList = entry.command  # type: ignore[assignment]  # by _ABOUT
     answer = yield lists_named(command.list_name)
     ids = [found["id"] for found in answer.document().get("data", ())] if answer.is_accepted else []
     if answer.is_accepted and not ids:
@@ -295,7 +295,7 @@ def create_request(command: CreateList) -> Request:
 
 
 def _rename(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
-    command: RenameList = entry.command  # type: ignore[assignment]
+    command: RenameList = entry.command  # type: ignore[assignment]  # by _ABOUT
     list_id = yield from find_list(command, situation, ledger)
     if isinstance(list_id, Failure):
         refuse_or_wait((entry,), list_id, situation, ledger)
@@ -317,7 +317,7 @@ def rename_request(list_id: str, new_name: str) -> Request:
 
 
 def _delete(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
-    command: DeleteList = entry.command  # type: ignore[assignment]
+    command: DeleteList = entry.command  # type: ignore[assignment]  # by _ABOUT
     list_id = yield from find_list(command, situation, ledger)
     if isinstance(list_id, Failure):
         refuse_or_wait((entry,), list_id, situation, ledger)

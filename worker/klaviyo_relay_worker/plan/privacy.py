@@ -117,7 +117,7 @@ def check_request(command: DeleteProfile) -> Request:
 
 
 def _deliver(entry: Entry, now: float, ledger: Ledger, *, had_company: bool) -> Conversation:
-    command: DeleteProfile = entry.command  # type: ignore[assignment]
+    command: DeleteProfile = entry.command  # type: ignore[assignment]  # the lane has no other
     answer = yield deletion_request(command)
     # An unknown profile is what was asked for; where nothing was under way, nothing will come.
     is_done = answer.status == 404 and not had_company
@@ -131,7 +131,7 @@ def _deliver(entry: Entry, now: float, ledger: Ledger, *, had_company: bool) -> 
 
 def _check(entry: Entry, ledger: Ledger, *, has_returned: bool) -> Conversation:
     """Ask once more where an older command has brought the profile back."""
-    command: DeleteProfile = entry.command  # type: ignore[assignment]
+    command: DeleteProfile = entry.command  # type: ignore[assignment]  # the lane has no other
     if not has_returned:
         answer = yield check_request(command)
         if answer.is_accepted and answer.document().get("data"):

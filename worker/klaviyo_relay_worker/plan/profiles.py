@@ -129,7 +129,7 @@ class _Rows:
 
 
 def _joined(part: Part, entry: Entry) -> Part | None:
-    command = coalesce(part.command, entry.command)  # type: ignore[arg-type]
+    command = coalesce(part.command, entry.command)  # type: ignore[arg-type]  # the lane has no other
     return None if command is None else Part((*part.entries, entry), command)
 
 
