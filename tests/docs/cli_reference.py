@@ -38,6 +38,7 @@ GROUPS = {
     "Act": ("dead", "pause", "resume", "forget", "spool"),
     "Load": ("load",),
 }
+_SHORT = {"INTEGER RANGE": "N", "FLOAT RANGE": "N", "FLOAT": "N"}
 VERBS = """\
 Each puts one command into the spool, ships it, and prints its id. If Redis does not answer within
 five seconds, the command stays in the spool, standard error says so, and the exit code is still 0:
@@ -121,12 +122,17 @@ def _usage(command: click.Command, path: str) -> str:
 def _flag(command: click.Command, option: click.Option) -> str:
     name = max(option.opts, key=len)
     if not option.is_flag:
-        name = f"{name} {option.make_metavar(click.Context(command))}"
+        name = f"{name} {_value(command, option)}"
     return name if option.required else f"[{name}]"
 
 
 def _arguments(command: click.Command) -> list[click.Argument]:
     return [one for one in command.params if isinstance(one, click.Argument)]
+
+
+def _value(command: click.Command, option: click.Option) -> str:
+    shown = option.make_metavar(click.Context(command))
+    return _SHORT.get(shown, shown)
 
 
 def _options(command: click.Command) -> list[click.Option]:
@@ -136,7 +142,7 @@ def _options(command: click.Command) -> list[click.Option]:
 def _row(command: click.Command, option: click.Option) -> tuple[str, str, str]:
     names = " ".join(f"`{name}`" for name in option.opts)
     if not option.is_flag:
-        names += f" {_words(option.make_metavar(click.Context(command)))}"
+        names += f" {_words(_value(command, option))}"
     text, _, default = (option.help or "").partition("  [default: ")
     default = default.rstrip("]") or _default(option)
     if option.multiple and "repeat" not in text and "several" not in text:
@@ -161,7 +167,9 @@ def _sandbox_rows() -> list[tuple[str, str, str]]:
     for action in sandbox_parser()._actions:
         text = (action.help or "").replace(" (%(default)s)", "")
         has_value = action.nargs != 0
-        shown = f" {_words('|'.join(action.choices) if action.choices else action.dest.upper())}"
+        kinds = {int: "N", float: "SECONDS", Path: "FILE"}
+        kind = "|".join(action.choices) if action.choices else kinds.get(action.type, "TEXT")
+        shown = f" {_words(kind)}"
         default = (
             f"`{action.default}`"
             if has_value and action.default not in (None, argparse.SUPPRESS)

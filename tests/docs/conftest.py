@@ -6,10 +6,10 @@ that, in any order:
     sandbox         a stand-in for Klaviyo, and a worker that delivers to it
     continues       the same directory and names as the block before
     given NAME      tests/docs/given/NAME lies beside it; what is of its language comes before it
-    until TEXT      it runs until it is stopped: it must say this, and end at SIGTERM
-    exit N          it ends with this exit code
+    until TEXT      it runs until it has said this, and ends at SIGTERM
+    endless         it runs until the events have arrived, and ends at SIGTERM
     events N        so many events have arrived at the sandbox in the end
-    endless         it runs until those events have arrived, and ends at SIGTERM
+    exit N          it ends with this exit code
     pytest          it is a test file
     warns           it may give warnings
     by NAME         tests/docs/NAME.py runs it, with what it needs
@@ -30,35 +30,31 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+
+from environment import environment_of
+from klaviyo_relay_worker.sandbox import Sandbox
 from pages import Block
 from ports import free_port
+from processes import Process
 from waiting import wait_until
 
-from klaviyo_relay_worker.sandbox import Sandbox
-
 GIVEN = Path(__file__).parent / "given"
-REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-PASSED_ON = ("LANG", "PYTHONPATH", *(name for name in os.environ if name.startswith("COVERAGE")))
 PORTS = ("8099", "8765", "9464")
 SECONDS = 90
-SANDBOX, PYTEST = "sandbox", "pytest"
 
 
 class Stage:
     """A directory and an environment in which blocks run one after the other."""
 
     def __init__(self, directory: Path, redis_url: str) -> None:
-        self._directory = directory
+        self.directory = directory
         self.sandbox: Sandbox | None = None
-        self._ports = {port: str(free_port()) for port in PORTS}
-        self._exchanged = {
-            "redis://127.0.0.1:6379/0": redis_url,
-            **{f":{old}": f":{new}" for old, new in self._ports.items()},
-            **{f"port {old}": f"port {new}" for old, new in self._ports.items()},
-        }
-        self.environment = {
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        self._exchanged = {"redis://127.0.0.1:6379/0": redis_url}
+        for port in PORTS:
+            free = free_port()
+            self._exchanged |= {f":{port}": f":{free}", f"port {port}": f"port {free}"}
+        self.environment = environment_of() | {
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "HOME": str(directory),
             "KLAVIYO_RELAY_REDIS_URL": redis_url,
@@ -78,33 +74,24 @@ class Stage:
                     self._run_shell(block)
         self._await_events([word for block in story for word in block.words or ()])
 
-    def _await_events(self, words: list[str]) -> None:
-        for word in words:
-            if word.startswith("events "):
-                assert self.sandbox is not None
-                self.sandbox.wait(events=int(word.split()[1]), timeout=SECONDS)
-
     def _run_python(self, blocks: list[Block]) -> None:
         """All in one file, in which each line has the number that it has in its page."""
         text = ""
         for block in blocks:
             text += self._imports(block) + "\n" * (block.line - 1 - text.count("\n")) + block.text
-        page = self._directory / f"{blocks[0].page.stem}_md.py"
         words = [word for block in blocks for word in block.words or ()]
-        if PYTEST in words:
-            page = page.with_name(f"test_{page.name}")
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            command += ["-p", "no:valkey", "-W", "error", page.name]
-        else:
-            command = [sys.executable, "-W", "default" if "warns" in words else "error", page.name]
+        page = self.directory / f"test_{blocks[0].page.stem}_md.py"
         page.write_text(self._exchange(text), "utf-8")
+        warnings = "default" if "warns" in words else "error"
+        command = [sys.executable, "-W", warnings, page.name]
+        if "pytest" in words:
+            command[3:3] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey"]
         self._end(self._start(command), blocks[-1], words)
 
     def _run_shell(self, block: Block) -> None:
         before = "".join(path.read_text("utf-8") for path in self._given(block, ".sh"))
         script = f"set -eu\n{before}{self._exchange(block.text)}"
-        process = self._start(["bash", "-c", script])
-        self._end(process, block, list(block.words or ()))
+        self._end(self._start(["bash", "-c", script]), block, list(block.words or ()))
 
     def _imports(self, block: Block) -> str:
         names = [path.stem for path in self._given(block, ".py")]
@@ -115,7 +102,7 @@ class Stage:
         words = [word.partition(" ") for word in block.words or ()]
         given = [GIVEN / name for kind, _, name in words if kind == "given"]
         for path in given:
-            shutil.copy(path, self._directory)
+            shutil.copy(path, self.directory)
         return [path for path in given if path.suffix == suffix]
 
     def _exchange(self, text: str) -> str:
@@ -124,31 +111,28 @@ class Stage:
         return text
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
-        with (self._directory / "said").open("w") as output:
+        with (self.directory / "said").open("w") as output:
             return subprocess.Popen(
-                command, cwd=self._directory, env=self.environment, stdin=subprocess.DEVNULL,
+                command, cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
-    def _said(self) -> str:
-        return (self._directory / "said").read_text("utf-8")
-
     def _end(self, process: subprocess.Popen[bytes], block: Block, words: list[str]) -> None:
         said = dict(word.split(" ", 1) for word in words if " " in word)
+        is_endless = "until" in said or "endless" in words
         try:
             if "until" in said:
                 wait_until(lambda: self._has_said(process, said["until"]), SECONDS, self._said)
             if "endless" in words:
                 self._await_events(words)
-            is_endless = "until" in said or "endless" in words
             if is_endless:
                 os.killpg(process.pid, signal.SIGTERM)
             code = process.wait(SECONDS)
         finally:
-            self._clear(process)
-        assert is_endless or code == int(said.get("exit", 0)), (
-            f"{block.name} ended with {code}:\n{self._said()}"
-        )
+            _clear(process)
+        # uvicorn ends itself by the signal once all is done; the others exit in order.
+        expected = {0, -signal.SIGTERM} if is_endless else {int(said.get("exit", 0))}
+        assert code in expected, f"{block.name} ended with {code}:\n{self._said()}"
 
     def _has_said(self, process: subprocess.Popen[bytes], text: str) -> bool:
         is_over = process.poll() is not None
@@ -156,14 +140,23 @@ class Stage:
         assert has_said or not is_over, f"it ended without {text!r}:\n{self._said()}"
         return has_said
 
-    @staticmethod
-    def _clear(process: subprocess.Popen[bytes]) -> None:
-        """Whatever the block has left running."""
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        process.wait(10)
+    def _said(self) -> str:
+        return (self.directory / "said").read_text("utf-8")
+
+    def _await_events(self, words: list[str]) -> None:
+        for word in words:
+            if word.startswith("events "):
+                assert self.sandbox is not None
+                self.sandbox.wait(events=int(word.split()[1]), timeout=SECONDS)
+
+
+def _clear(process: subprocess.Popen[bytes]) -> None:
+    """End whatever the block has left running."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait(10)
 
 
 @pytest.fixture
@@ -173,26 +166,18 @@ def stage_of(redis_url: str, tmp_path: Path) -> Iterator[Callable[[list[Block]],
 
         def make(story: list[Block]) -> Stage:
             stage = Stage(tmp_path, redis_url)
-            if any(SANDBOX in (block.words or ()) for block in story):
+            if any("sandbox" in (block.words or ()) for block in story):
                 klaviyo = around.enter_context(Sandbox(limits=False, import_delay_seconds=0.0))
                 stage.sandbox = klaviyo
                 stage.environment["KLAVIYO_API_URL"] = klaviyo.url
-                around.callback(_end_worker, _worker(stage, tmp_path / "worker.log"))
+                around.callback(_worker(stage).clear)
             return stage
 
         yield make
 
 
-def _worker(stage: Stage, log: Path) -> subprocess.Popen[bytes]:
+def _worker(stage: Stage) -> Process:
     command = [BIN / "klaviyo-relay", "worker"]
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            command, env=stage.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    wait_until(lambda: " ready." in log.read_text(errors="replace"), SECONDS, log.read_text)
+    worker = Process(command, stage.environment, stage.directory / "worker.log")
+    worker.says(" ready.")
     return worker
-
-
-def _end_worker(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
-    worker.wait(30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from pages import OTHERS, PROGRAMS, blocks, pages, prose, stories
 
 PAGES = {

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import pages
 import pytest
+
+import pages
 
 JOBS = pages.REPOSITORY / "docs" / "jobs.md"
 DAY = "2026-11-25"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pages import REPOSITORY, anchors, links, pages
 
 DECISIONS = sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))

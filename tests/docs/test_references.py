@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import pytest
 from msgspec.structs import fields
-from pages import REPOSITORY, blocks, codes, pages, prose, rows, section
 from prometheus_client import CollectorRegistry, generate_latest
 
+import klaviyo_relay
+import klaviyo_relay_worker
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import KINDS
 from klaviyo_relay.keys import Keys
@@ -27,9 +28,10 @@ from klaviyo_relay_worker.exposition import registry_of
 from klaviyo_relay_worker.lane import LaneState
 from klaviyo_relay_worker.settings import API_KEY, WorkerSettings
 from klaviyo_relay_worker.telemetry.counters import Counters
+from pages import REPOSITORY, blocks, codes, pages, prose, rows, section
 
 DOCS = REPOSITORY / "docs"
-SOURCES = (REPOSITORY / "producer", REPOSITORY / "worker")
+SOURCES = [Path(str(package.__file__)).parent for package in (klaviyo_relay, klaviyo_relay_worker)]
 VARIABLE = re.compile(r"KLAVIYO_(?:API|RELAY)_[A-Z_]*[A-Z](?:_<ACCOUNT>)?")
 ALIAS = "klaviyo_relay_process_"
 

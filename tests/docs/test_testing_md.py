@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pages import REPOSITORY
 
 from klaviyo_relay import subscribe, track
 from klaviyo_relay.testing import capture
+from pages import REPOSITORY
 
 
 def test_the_failure_in_testing_md_is_what_a_failure_says():
