@@ -53,7 +53,13 @@ class Block(NamedTuple):
 
 def pages() -> list[Path]:
     """All pages for people, but for decisions, which are not to be changed any more."""
-    roots = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
+    roots = (
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "deploy/README.md",
+        "examples/README.md",
+    )
     found = [REPOSITORY / name for name in roots]
     return [*found, *sorted((REPOSITORY / "docs").glob("*.md"))]
 
