@@ -1,0 +1,1 @@
+python ada_at_klaviyo.py

@@ -1,0 +1,1 @@
+python load_files.py

@@ -1,0 +1,5 @@
+"""A listener of one's own."""
+
+
+def my_listener(event: object) -> None:
+    """Hear of it."""
