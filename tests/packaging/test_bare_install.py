@@ -64,7 +64,7 @@ def test_the_producer_stores_a_command_on_the_disk(bare_install: Any, tmp_path: 
 def test_the_command_line_says_politely_which_extra_is_missing(bare_install: Any) -> None:
     done = bare_install.run("klaviyo-relay", "status")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     assert 'pip install "klaviyo-relay[worker]"' in done.stderr
     assert "Traceback" not in done.stderr
@@ -73,6 +73,6 @@ def test_the_command_line_says_politely_which_extra_is_missing(bare_install: Any
 def test_the_worker_as_a_module_says_the_same(bare_install: Any) -> None:
     done = bare_install.run("python", "-m", "klaviyo_relay_worker", "status")
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert 'pip install "klaviyo-relay[worker]"' in done.stderr
     assert "Traceback" not in done.stderr

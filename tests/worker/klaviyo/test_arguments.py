@@ -25,7 +25,7 @@ BAD = {
     "email | phone_number | external_id": lambda reader: reader.profiles.id_of(),
     "sort": lambda reader: reader.events.all(sort="newest"),
     "since": lambda reader: reader.events.all(since=1_700_000_000),
-    "until": lambda reader: reader.events.all(until=datetime(2026, 1, 1)),  # noqa: DTZ001
+    "until": lambda reader: reader.events.all(until=datetime(2026, 1, 1)),  # noqa: DTZ001 - what is refused
     "count": lambda reader: reader.events.all(count=0),
     "cursor": lambda reader: reader.profiles.all(emails=[ADA], cursor="c"),
     "metric_id | metric": lambda reader: reader.metrics.aggregate(
