@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import klaviyo_relay
 import klaviyo_relay_worker
-from klaviyo_relay import Producer, Settings
+from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay.commands import KINDS
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.outbox.process import URL_VARIABLE
@@ -373,3 +373,21 @@ def test_internals_md_names_the_fields_of_a_lanes_state_and_of_a_breaker():
     state = {field.name for field in fields(LaneState)} - {"is_paused", "imports"}
     assert found["`kr:{a:l}:state`"] >= state | {"paused", "looked", "import:…"}
     assert found["`kr:breaker:a:family`"] >= set(breaker._FIELDS)
+
+
+def modules() -> set[str]:
+    """The modules, folders and scripts of both packages, as internals.md writes them."""
+    found = set()
+    for source in SOURCES:
+        for path in source.rglob("*"):
+            inside = path.relative_to(source)
+            found |= {path.name, path.stem, str(inside.with_suffix("")), f"{inside}/"}
+    return found
+
+
+def test_internals_md_names_modules_that_exist():
+    story = prose(DOCS / "internals.md").partition("## Keys in Redis")[0]
+    names = {name for name in codes(story) if re.fullmatch(r"[a-z_]+(/[a-z_]*)?(\.lua)?", name)}
+    other = {*RULES, *reasons("Snooze"), *Track.__struct_fields__, "lost"}
+    assert names - other <= modules()
+    assert {"delivery", "plan/ladder", "settle.lua"} <= names
