@@ -13,10 +13,7 @@ __all__: list[str] = []
 klaviyo.create_list("Newsletter")
 klaviyo.subscribe(list_name="Newsletter", email="ada@lovelace.dev")
 klaviyo.add_to_list(list_name="Newsletter", email="ada@lovelace.dev")
-klaviyo.track(
-    "Placed Order", email="ada@lovelace.dev", value=23.99, profile={"first_name": "Ada"},
-    time="2026-11-20T12:00:00Z",
-)  # fmt: skip
+klaviyo.track("Placed Order", email="ada@lovelace.dev", value=23.99, profile={"first_name": "Ada"})
 klaviyo.close()
 URL = f"{os.environ['KLAVIYO_API_URL']}/sandbox/wait?events=1&members=Newsletter:1&timeout=60"
 urlopen(URL).close()  # noqa: S310 - our own sandbox on loopback

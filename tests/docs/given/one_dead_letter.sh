@@ -11,5 +11,5 @@ export ID
 tries=0
 until klaviyo-relay dead list | grep -q "$ID"; do
     tries=$((tries + 1))
-    test "$tries" -lt 40
+    test "$tries" -lt 200
 done
