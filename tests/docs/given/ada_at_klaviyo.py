@@ -10,9 +10,9 @@ import klaviyo_relay as klaviyo
 
 __all__: list[str] = []
 
-klaviyo.create_list("Newsletter")
-klaviyo.subscribe(list_name="Newsletter", email="ada@lovelace.dev")
-klaviyo.add_to_list(list_name="Newsletter", email="ada@lovelace.dev")
+LIST = klaviyo.created_list(klaviyo.create_list("Newsletter"), timeout=60)
+klaviyo.subscribe(LIST, email="ada@lovelace.dev")
+klaviyo.add_to_list(LIST, email="ada@lovelace.dev")
 klaviyo.track("Placed Order", email="ada@lovelace.dev", value=23.99, profile={"first_name": "Ada"})
 klaviyo.close()
 URL = f"{os.environ['KLAVIYO_API_URL']}/sandbox/wait?events=1&members=Newsletter:1&timeout=60"
