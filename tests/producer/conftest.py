@@ -11,6 +11,7 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,6 +20,8 @@ from redis import Redis
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import Envelope, decode
 from klaviyo_relay.keys import Keys
+from klaviyo_relay.spool import SpoolFile, spool_paths
+from klaviyo_relay_worker.embedded import PrivateRedis
 
 
 def _wait_until(condition: Callable[[], Any], what: str = "", seconds: float = 15.0) -> Any:
@@ -160,3 +163,32 @@ def _in_forked_child(work: Callable[[], Any], seconds: float = 10.0) -> Any:
 @pytest.fixture(scope="session")
 def in_forked_child() -> Callable[..., Any]:
     return _in_forked_child
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Settings:
+    """Settings for a Redis that is not there: what is stored stays in the spool."""
+    with PrivateRedis() as server:
+        url = server.url
+    return Settings(redis_url=url, spool_dir=tmp_path / "spool", exit_seconds=0.0)
+
+
+def _stored(settings: Settings) -> list[tuple[str, Envelope[Any]]]:
+    found = []
+    for path in spool_paths(settings.spool_directory, settings.digest):
+        spool = SpoolFile(path)
+        found += [(lane, decode(message)) for _, lane, message in spool.read(0, 1_000_000)]
+        spool.close()
+    return found
+
+
+@pytest.fixture(scope="session")
+def stored() -> Callable[[Settings], list[tuple[str, Envelope[Any]]]]:
+    """Lane and envelope of all rows in all spool files, file by file."""
+    return _stored
+
+
+@pytest.fixture(scope="session")
+def stored_ids() -> Callable[[Settings], list[str]]:
+    """The ids of the same."""
+    return lambda settings: [envelope.id for _, envelope in _stored(settings)]

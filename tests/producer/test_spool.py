@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -467,6 +468,28 @@ def test_the_child_of_a_fork_gets_a_file_of_its_own(spool, directory, in_forked_
     assert pid != spool.pid
     assert content(directory / name) == [b"child"]
     assert content(spool.path) == [b"parent"]
+
+
+# --- the read that the writer keeps under way ----------------------------------------------------
+
+
+def test_each_append_is_committed_though_a_read_goes_on(spool):
+    with closing(sqlite3.connect(spool.path)) as other:
+        for number in range(1, 21):
+            spool.append([(EVENTS, 0, b"%d" % number)])
+
+            assert spool._pinned is not None
+            assert other.execute("SELECT max(row) FROM rows").fetchone() == (number,)
+
+
+def test_an_append_goes_on_after_somebody_else_has_written_the_file(spool):
+    spool.append([(EVENTS, 0, b"1")])
+    with closing(sqlite3.connect(spool.path)) as other, other:
+        other.execute("INSERT INTO rows VALUES (2, ?, 0, ?)", (EVENTS, b"other"))
+
+    spool.append([(EVENTS, 0, b"3")])
+
+    assert [row[0] for row in spool.read(0, 10)] == [1, 2, 3]
 
 
 # --- files of other processes ---------------------------------------------------------------------

@@ -21,6 +21,7 @@ from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.outbox import OutboxShipper
 from klaviyo_relay_worker.embedded import PrivateRedis
+from outboxes import Relays
 
 START_SECONDS = 30.0
 
@@ -223,3 +224,11 @@ def relay(redis_url: str) -> Iterator[Callable[..., OutboxShipper]]:
     yield start
     for shipper in started:
         shipper.stop(10.0)
+
+
+@pytest.fixture
+def relays(database_url: str, redis_url: str, engine: Engine) -> Iterator[Relays]:
+    """Relays as processes, which are gone at the end of the test."""
+    made = Relays(database_url, redis_url)
+    yield made
+    made.kill_all()

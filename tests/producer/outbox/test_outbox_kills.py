@@ -1,10 +1,7 @@
-"""Relays that die: at each step in this process, and by kill -9 at random moments."""
+# ruff: noqa: PLR0917 - a fixture is an argument, and comes by name
+"""The shipper, its lease and its process under kills: at each step, and at random moments."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,9 +14,7 @@ from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.outbox import shipper
 from klaviyo_relay.outbox.shipper import Shipment
-
-ADA = "ada@lovelace.dev"
-LANES = ("events", "profiles")
+from outboxes import ADA, LANES, check_exactly_once_and_in_order, committed
 
 
 class Killed(BaseException):
@@ -55,37 +50,6 @@ class Budget:
         self.left -= 1
 
 
-def committed(engine, transactions):
-    """Commit transactions of one to three commands in both lanes; returns the ids of each."""
-    made = []
-    for number in range(transactions):
-        with engine.begin() as connection:
-            made.append(
-                [
-                    (
-                        outbox.track(connection, "M", email=ADA)
-                        if (number + at) % 3
-                        else outbox.identify(connection, email=ADA, first_name="Ada")
-                    )
-                    for at in range(1 + number % 3)
-                ]
-            )
-    return made
-
-
-def check_exactly_once_and_in_order(lanes, transactions):
-    found = {lane: lanes.ids(lane) for lane in LANES}
-    lane_of = {each: lane for lane, ids in found.items() for each in ids}
-    assert len(lane_of) == sum(map(len, found.values()))
-    place = {each: at for ids in found.values() for at, each in enumerate(ids)}
-    expected = [each for ids in transactions for each in ids]
-    assert sorted(place) == sorted(expected)
-    for ids in transactions:
-        for lane in LANES:
-            own = [each for each in ids if lane_of[each] == lane]
-            assert sorted(own, key=place.__getitem__) == own
-
-
 def test_a_relay_that_dies_before_or_after_any_step_loses_and_doubles_nothing(
     sqlite_engine, redis, lanes, monkeypatch
 ):
@@ -118,41 +82,12 @@ def test_a_relay_that_dies_before_or_after_any_step_loses_and_doubles_nothing(
     assert not store.has_new()
 
 
-class Relays:
-    """Relays as real processes."""
-
-    def __init__(self, url, redis_url):
-        self._arguments = [sys.executable, "-W", "error", "-m", "klaviyo_relay.outbox", url]
-        self._environment = {**os.environ, "KLAVIYO_RELAY_REDIS_URL": redis_url}
-        self.running = []
-
-    def start(self, lease=10.0):
-        process = subprocess.Popen(
-            [*self._arguments, "--poll", "0.01", "--lease", str(lease)], env=self._environment
-        )
-        self.running.append(process)
-        return process
-
-    def kill_all(self):
-        for process in self.running:
-            process.kill()
-            process.wait()
-        self.running.clear()
-
-
-@pytest.fixture
-def relays(database_url, redis_url, engine):
-    made = Relays(database_url, redis_url)
-    yield made
-    made.kill_all()
-
-
 class Application:
     """A thread that commits and rolls back transactions until it is stopped."""
 
-    def __init__(self, engine, seed):
+    def __init__(self, engine, chance):
         self._engine = engine
-        self._random = random.Random(seed)
+        self._random = random.Random(chance.random())
         self._stop = threading.Event()
         self.transactions = []
         self._thread = threading.Thread(target=self._run)
@@ -182,12 +117,9 @@ class Application:
 
 @pytest.mark.parametrize("relays_at_once", [1, 2])
 def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
-    engine, relays, lanes, wait_until, relays_at_once
+    engine, relays, lanes, wait_until, chance, relays_at_once
 ):
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails
-    chance = random.Random(seed)
-    application = Application(engine, seed)
+    application = Application(engine, chance)
     try:
         for _ in range(5):
             began = sum(lanes.length(lane) for lane in LANES)
@@ -205,89 +137,3 @@ def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
     relays.kill_all()
 
     check_exactly_once_and_in_order(lanes, application.transactions)
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_relay_that_is_told_to_end_does_so_and_gives_the_lease_back(
-    engine, relays, lanes, wait_until, how
-):
-    process = relays.start()
-    committed(engine, 4)
-    wait_until(lambda: sum(map(lanes.length, LANES)) == 7)
-
-    process.send_signal(how)
-
-    assert process.wait(10) == 0
-    assert SqlAlchemyStore(engine).state().holder is None
-
-
-def program(*arguments, **environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KLAVIYO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "klaviyo_relay.outbox", *arguments],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [
-        ([], {}, "KLAVIYO_RELAY_OUTBOX_URL"),
-        (["nonsense"], {}, "URL"),
-        (["sqlite://"], {"KLAVIYO_RELAY_REDIS_URL": "http://x"}, "KLAVIYO_RELAY_REDIS_URL"),
-        (["sqlite://", "--poll", "0"], {}, "above 0"),
-        (["sqlite:////nowhere/x.db", "--create-tables"], {}, "unable to open"),
-    ],
-    ids=["no URL", "no such URL", "settings", "poll", "no database"],
-)
-def test_wrong_usage_ends_with_two_and_says_why(arguments, environment, said):
-    ended = program(*arguments, **environment)
-
-    assert ended.returncode == 2
-    assert said in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_the_url_may_come_from_the_environment_and_the_tables_from_the_command(
-    redis_url, lanes, bare_engine, database_url, wait_until
-):
-    environment = {
-        **os.environ,
-        "KLAVIYO_RELAY_REDIS_URL": redis_url,
-        "KLAVIYO_RELAY_OUTBOX_URL": database_url,
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "klaviyo_relay.outbox", "--create-tables"], env=environment
-    )
-    try:
-        store = SqlAlchemyStore(bare_engine)
-        wait_until(lambda: has_tables(bare_engine) and store.state().holder)
-        transactions = committed(bare_engine, 2)
-        wait_until(lambda: sum(map(lanes.length, LANES)) == 3)
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
-    check_exactly_once_and_in_order(lanes, transactions)
-
-
-def has_tables(engine):
-    from sqlalchemy import inspect
-
-    return inspect(engine).has_table("klaviyo_relay_outbox_state")
-
-
-def test_the_base_install_needs_neither_sqlalchemy_nor_django():
-    code = (
-        "import sys, klaviyo_relay, klaviyo_relay.outbox, klaviyo_relay.outbox.process\n"
-        "import klaviyo_relay.contrib, klaviyo_relay.legacy\n"
-        "print([n for n in ('sqlalchemy', 'django', 'redis') if n in sys.modules])"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-
-    assert said.strip() == "[]"

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 from opentelemetry import trace as api
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,7 +10,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from klaviyo_relay import AddToList, Identify, Producer, Track
-from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker.telemetry.event import DeliveryAttempted, Telemetry
 from klaviyo_relay_worker.telemetry.spans import trace
 
@@ -164,30 +158,3 @@ def test_the_span_that_happens_to_be_current_has_no_part_in_it(spans, tracer):
         trace(attempted())
     [span] = spans()
     assert span.parent is None
-
-
-def test_without_a_span_there_is_no_context(exporter):
-    assert current_trace() is None
-
-
-def test_a_broken_tracing_costs_no_command(monkeypatch, exporter, relay_settings):
-    monkeypatch.setattr(api, "get_current_span", lambda: 1 / 0)
-    producer = Producer(relay_settings)
-    assert producer.track("M", email="ada@lovelace.dev")
-    producer.close(10)
-
-
-PROGRAM = """
-import json, sys
-from klaviyo_relay.trace_context import current_trace
-assert not any(name.partition(".")[0] == "opentelemetry" for name in sys.modules)
-print(json.dumps(current_trace()))
-assert not any(name.partition(".")[0] == "opentelemetry" for name in sys.modules)
-"""
-
-
-def test_a_process_without_opentelemetry_does_not_import_it():
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, check=True, env=dict(os.environ)
-    )
-    assert json.loads(done.stdout) is None

@@ -5,7 +5,6 @@ Django is configured once a process, so each test is a project of its own, in it
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -214,10 +213,9 @@ def test_the_models_and_the_migration_agree(project):
     project.run("call_command('check', fail_level='WARNING', stdout=__import__('io').StringIO())")
 
 
-def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(project, lanes, wait_until):
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails
-    chance = random.Random(seed)
+def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
+    project, lanes, wait_until, chance
+):
     application = subprocess.Popen(
         project._command(
             """
