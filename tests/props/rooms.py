@@ -22,12 +22,12 @@ from klaviyo_relay_worker.agenda import Agenda
 from klaviyo_relay_worker.choice import Choice
 from klaviyo_relay_worker.clearance import Clearance
 from klaviyo_relay_worker.clock import Clock
-from klaviyo_relay_worker.courier import DRAINING, Returned
+from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.dispatch import Dispatch
 from klaviyo_relay_worker.flights import Errand, Flights
 from klaviyo_relay_worker.follow import Follow
 from klaviyo_relay_worker.intake import Intake
-from klaviyo_relay_worker.outcome import Outcome, Snooze
+from klaviyo_relay_worker.outcome import Outcome, Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.shares import Senders, Shares
@@ -38,7 +38,7 @@ from klaviyo_relay_worker.turn import Turn
 from settled_lanes import SettledLane
 
 ACCOUNT = "default"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 15.0
 
 
 class PlayedCourier:
@@ -58,8 +58,11 @@ class PlayedCourier:
         end = self._ends.setdefault(id(batch), queue.SimpleQueue())
         self._batches.append(batch)
         if self.is_stopped:
-            self.land(batch, snooze=Snooze(0.0, DRAINING))
-        return end.get(timeout=WAIT_SECONDS)
+            self.land(batch, snooze=Snooze(0.0, Reason.DRAINING))
+        try:
+            return end.get(timeout=WAIT_SECONDS)
+        except queue.Empty:  # whoever waits for it must not wait for ever
+            return Returned(batch, Ledger(), Snooze(0.0, "left in the air"))
 
     def land(
         self, batch: Batch, ledger: Ledger | None = None, snooze: Snooze | None = None
@@ -72,7 +75,7 @@ class PlayedCourier:
         """As `Courier.stop`: what is under way ends after its request."""
         self.is_stopped = True
         for batch in list(self._batches):
-            self.land(batch, snooze=Snooze(0.0, DRAINING))
+            self.land(batch, snooze=Snooze(0.0, Reason.DRAINING))
 
 
 class Rooms:

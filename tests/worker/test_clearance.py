@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from klaviyo_relay_worker.klaviyo.limits import CREATE_EVENT, DELETE_PROFILE, RATE_LIMITS
 
 from klaviyo_relay_worker import clearance as module
-from klaviyo_relay_worker.courier import QUOTA
 from klaviyo_relay_worker.flights import Errand
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.limits import CREATE_EVENT, DELETE_PROFILE, RATE_LIMITS
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch, decided
 from klaviyo_relay_worker.turn import IN_FLIGHT_MOST
 from rooms import ACCOUNT, Rooms
@@ -80,7 +79,7 @@ def test_for_a_long_one_the_lane_snoozes(rooms):
     use_quota_up(rooms, 30)
     assert not rooms.clearance.clear(BATCH)
     assert not rooms.clearance.wait_in_place(has_waiting=True)
-    assert rooms.turn.snooze.reason == QUOTA
+    assert rooms.turn.snooze.reason == Reason.QUOTA
     assert module.IDLE_PATIENCE_SECONDS < rooms.turn.snooze.seconds <= 30
 
 

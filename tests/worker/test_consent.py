@@ -11,7 +11,7 @@ from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.keys import Keys
 from klaviyo_relay_worker import judge, limits
 from klaviyo_relay_worker.consent import ConsentClock, Joins
-from klaviyo_relay_worker.outcome import Delivered, Parked
+from klaviyo_relay_worker.outcome import Delivered, Parked, Parking
 from klaviyo_relay_worker.plan import consent, privacy
 from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
@@ -39,7 +39,7 @@ def test_joins_are_noted_for_those_alone_who_wait(redis):
     other = entry_of(AddToList(list_id="AAAAAA", email="b@x.io"))
     joins.settling([joined], {"1-0": Delivered()}, lists, 10.0)
     assert not redis.exists(Keys().joins("default"))
-    joins.settling([waiting], {"1-0": Parked(0.0, consent.NOT_ON_LIST)}, lists, 20.0)
+    joins.settling([waiting], {"1-0": Parked(0.0, Parking.NOT_ON_LIST)}, lists, 20.0)
     joins.settling([other], {"1-0": Delivered()}, lists, 30.0)
     assert joins.last(waiting, lists) == 20.0
     joins.settling([joined], {"1-0": Delivered()}, lists, 40.0)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from klaviyo_relay_worker import flights as module
-from klaviyo_relay_worker.courier import DRAINING
 from klaviyo_relay_worker.flights import Errand, Flights
+from klaviyo_relay_worker.outcome import Reason
 from klaviyo_relay_worker.plan.batch import Batch
 from klaviyo_relay_worker.shares import Senders, Shares
 from rooms import ACCOUNT, PlayedCourier
@@ -76,8 +76,10 @@ def test_what_comes_back_is_what_the_courier_brings(airport, until):
 
 
 def test_nobody_waits_where_nothing_is_in_flight(airport, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 600.0)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 10.0)
+    began = time.monotonic()
     assert landed(airport) == []
+    assert time.monotonic() - began < 5
 
 
 def test_a_turn_plans_again_after_a_little_though_nothing_is_back(airport):
@@ -89,10 +91,12 @@ def test_a_turn_plans_again_after_a_little_though_nothing_is_back(airport):
 
 
 def test_what_is_back_does_not_wait_for_the_others(airport, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 600.0)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 10.0)
     first, _second = airport.send(2)
     airport.land(first)
+    began = time.monotonic()
     assert landed(airport) == [first]
+    assert time.monotonic() - began < 5
 
 
 def test_at_the_end_the_courier_is_stopped_and_all_are_waited_for(airport):
@@ -100,7 +104,7 @@ def test_at_the_end_the_courier_is_stopped_and_all_are_waited_for(airport):
     ended = list(airport.flights.end())
     assert airport.courier.is_stopped
     assert {id(errand) for errand, _ in ended} == {id(errand) for errand in errands}
-    assert {returned.snooze.reason for _, returned in ended} == {DRAINING}
+    assert {returned.snooze.reason for _, returned in ended} == {Reason.DRAINING}
     assert airport.flights.count == 0
 
 

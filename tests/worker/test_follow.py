@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from klaviyo_relay_worker.klaviyo.limits import GET_IMPORT_JOB
 
 from klaviyo_relay import Identify
 from klaviyo_relay_worker.courier import Returned
+from klaviyo_relay_worker.limits import GET_IMPORT_JOB
 from klaviyo_relay_worker.outcome import Delivered, Following, Snooze
 from klaviyo_relay_worker.plan import imports
 from klaviyo_relay_worker.plan.batch import Ledger

@@ -7,6 +7,7 @@ import pytest
 from klaviyo_relay_worker import judge
 from klaviyo_relay_worker.errors import AnswerLostError, NotSentError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
+from klaviyo_relay_worker.outcome import Reason
 
 
 def judged(status, failures=0, chance=0.5, **headers):
@@ -22,20 +23,20 @@ def test_an_answer_about_the_commands_interrupts_nothing(status):
 @pytest.mark.parametrize(
     ("status", "reason", "is_failure"),
     [
-        (301, judge.OUTAGE, True),
-        (302, judge.OUTAGE, True),
-        (401, judge.UNAUTHORIZED, False),
-        (403, judge.UNAUTHORIZED, False),
-        (405, judge.MISCONFIGURED, True),
-        (408, judge.OUTAGE, True),
-        (410, judge.MISCONFIGURED, True),
-        (415, judge.MISCONFIGURED, True),
-        (429, judge.THROTTLED, False),
-        (500, judge.OUTAGE, True),
-        (502, judge.OUTAGE, True),
-        (503, judge.OUTAGE, True),
-        (504, judge.OUTAGE, True),
-        (524, judge.OUTAGE, True),
+        (301, Reason.OUTAGE, True),
+        (302, Reason.OUTAGE, True),
+        (401, Reason.UNAUTHORIZED, False),
+        (403, Reason.UNAUTHORIZED, False),
+        (405, Reason.MISCONFIGURED, True),
+        (408, Reason.OUTAGE, True),
+        (410, Reason.MISCONFIGURED, True),
+        (415, Reason.MISCONFIGURED, True),
+        (429, Reason.THROTTLED, False),
+        (500, Reason.OUTAGE, True),
+        (502, Reason.OUTAGE, True),
+        (503, Reason.OUTAGE, True),
+        (504, Reason.OUTAGE, True),
+        (524, Reason.OUTAGE, True),
     ],
 )
 def test_an_answer_about_klaviyo_lets_the_lane_wait(status, reason, is_failure):
@@ -58,7 +59,7 @@ def test_outages_wait_longer_each_time():
 @pytest.mark.parametrize("error", [NotSentError("x"), AnswerLostError("x")], ids=["unsent", "lost"])
 def test_no_answer_is_an_outage(error):
     snooze = judge.no_answer(error, 0, lambda: 0.5)
-    assert (snooze.reason, snooze.is_failure) == (judge.OUTAGE, True)
+    assert (snooze.reason, snooze.is_failure) == (Reason.OUTAGE, True)
     assert 0.2 <= snooze.seconds <= 0.5
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from klaviyo_relay_worker.klaviyo.limits import GET_IMPORT_JOBS
 
 from klaviyo_relay import Identify
-from klaviyo_relay_worker import stray_watch as module
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
-from klaviyo_relay_worker.outcome import Following, Snooze
+from klaviyo_relay_worker.limits import GET_IMPORT_JOBS
+from klaviyo_relay_worker.outcome import Following, Reason, Snooze
 from klaviyo_relay_worker.plan import imports
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
@@ -68,7 +67,7 @@ def test_a_job_that_may_be_ours_lets_the_lane_wait(rooms_of):
     rooms = rooms_of(5)
     [errand] = look(rooms)
     back(errand, strays=1)
-    assert (rooms.turn.snooze.reason, notes(rooms)) == (module.STRAY_JOB, 1)
+    assert (rooms.turn.snooze.reason, notes(rooms)) == (Reason.STRAY_JOB, 1)
     assert rooms.stray_watch.is_on
 
 

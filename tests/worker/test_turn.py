@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from klaviyo_relay_worker import turn as module
-from klaviyo_relay_worker.courier import LEASE, Returned
+from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.errors import LeaseLostError
-from klaviyo_relay_worker.judge import UNAUTHORIZED
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Ledger, decided
 from rooms import ACCOUNT, Rooms
 
@@ -107,7 +106,7 @@ def test_what_comes_back_with_a_reason_lets_the_lane_wait(rooms_of):
 def test_a_lease_that_cannot_be_renewed_ends_the_turn_at_once(rooms_of):
     rooms = rooms_of()
     with pytest.raises(LeaseLostError):
-        learn(rooms, Snooze(0.0, LEASE, detail="not renewed"))
+        learn(rooms, Snooze(0.0, Reason.LEASE, detail="not renewed"))
 
 
 def test_the_first_answer_forgets_the_outages_of_the_lane(rooms_of):
@@ -125,7 +124,7 @@ def test_the_first_answer_forgets_the_outages_of_the_lane(rooms_of):
 )
 def test_a_refused_key_pauses_the_account_and_a_missing_scope_the_family(rooms_of, status, paused):
     rooms = rooms_of("events:bulk")
-    learn(rooms, Snooze(60.0, UNAUTHORIZED, status=status))
+    learn(rooms, Snooze(60.0, Reason.UNAUTHORIZED, status=status))
     whole, events = rooms.accounts.breakers.look(ACCOUNT, "events")
     _, profiles = rooms.accounts.breakers.look(ACCOUNT, "profiles")
     assert [bool(whole.wait_seconds), bool(whole.wait_seconds or events.wait_seconds)] == paused

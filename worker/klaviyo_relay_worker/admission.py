@@ -19,15 +19,13 @@ from klaviyo_relay.keys import Keys
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.breaker import family_of
 from klaviyo_relay_worker.consent import ConsentClock, Joins, is_on_list
-from klaviyo_relay_worker.erasure import FORGOTTEN, Erasure
+from klaviyo_relay_worker.erasure import Erasure
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Dropped, Outcome, Parked
+from klaviyo_relay_worker.outcome import Dropped, Outcome, Parked, Parking, Rule
 from klaviyo_relay_worker.plan.batch import Batch, Entry
 from klaviyo_relay_worker.plan.consent import settles_at_of
 from klaviyo_relay_worker.plan.privacy import (
     AT_ONCE_MOST,
-    CAME_BACK,
-    CHECKED_AGAIN,
     Deletion,
     identity_of,
 )
@@ -41,7 +39,6 @@ from klaviyo_relay_worker.plan.withdrawals import (
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
 from klaviyo_relay_worker.tombstones import Tombstone, Tombstones
 
-AWAITS_DELETION = "awaits_deletion"
 DELETION_AGAIN_SECONDS = 1.0
 
 Outcomes = Mapping[str, Outcome]
@@ -109,10 +106,10 @@ class Admission:
     def _judge(self, entry: Entry, stones: Mapping[str, Tombstone], now: float) -> Outcome | None:
         at = entry.envelope.at
         if any(at <= stone.at for stone in stones.values()):
-            return Dropped(FORGOTTEN)
+            return Dropped(Rule.FORGOTTEN)
         if any(not stone.answered for stone in stones.values()):
             # Sent now, it would be deleted with the rest.
-            return Parked(now + DELETION_AGAIN_SECONDS, AWAITS_DELETION)
+            return Parked(now + DELETION_AGAIN_SECONDS, Parking.AWAITS_DELETION)
         for who, stone in stones.items():
             if not stone.returned:
                 self._tombstones.come_back(who, at)
@@ -207,7 +204,7 @@ class PrivacyAdmission(Admission):
         if batch.endpoint != limits.DELETE_PROFILE:
             return {}
         return {
-            entry.key: Dropped(CAME_BACK)
+            entry.key: Dropped(Rule.CAME_BACK)
             for entry in batch.entries
             if not self._tombstones.ask(_person(entry), entry.envelope.at)
         }
@@ -236,7 +233,7 @@ class PrivacyAdmission(Admission):
         """Note that Klaviyo has answered: what is newer waits no longer, whatever the answer."""
         for entry in entries:
             outcome = outcomes.get(entry.key)
-            is_waiting = isinstance(outcome, Parked) and outcome.reason != CHECKED_AGAIN
+            is_waiting = isinstance(outcome, Parked) and outcome.reason != Parking.CHECKED_AGAIN
             if outcome is not None and not is_waiting:
                 self._tombstones.answer(_person(entry), entry.envelope.at)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from klaviyo_relay_worker.courier import QUOTA
 from klaviyo_relay_worker.flights import Flights
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch
 from klaviyo_relay_worker.quota import Quota
 from klaviyo_relay_worker.turn import Turn
@@ -66,7 +65,7 @@ class Clearance:
         if self._turn.snooze is not None or self._wait == 0:
             return False
         if self._wait > IDLE_PATIENCE_SECONDS:
-            self._turn.wait(Snooze(self._wait, QUOTA))
+            self._turn.wait(Snooze(self._wait, Reason.QUOTA))
             return False
         time.sleep(self._wait)
         return True

@@ -17,9 +17,8 @@ from redis import Redis
 from klaviyo_relay.commands import AddToList, Command, Subscribe, Suppress, Unsubscribe
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.outcome import Delivered, Following, Outcome, Parked
+from klaviyo_relay_worker.outcome import Delivered, Following, Outcome, Parked, Parking
 from klaviyo_relay_worker.plan.batch import Entry, identities
-from klaviyo_relay_worker.plan.consent import NOT_ON_LIST
 from klaviyo_relay_worker.plan.withdrawals import SENT, Lists, addresses_of, place_of, places_of
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
 
@@ -140,7 +139,7 @@ def _operation(command: Command, outcome: Outcome | None) -> str:
     if outcome is None or not is_on_list(command):
         return ""
     if isinstance(command, Unsubscribe):
-        is_waiting = isinstance(outcome, Parked) and outcome.reason == NOT_ON_LIST
+        is_waiting = isinstance(outcome, Parked) and outcome.reason == Parking.NOT_ON_LIST
         return "await" if is_waiting else "forget"
     is_joining = isinstance(command, (Subscribe, AddToList))
     return "join" if is_joining and isinstance(outcome, (Delivered, Following)) else ""

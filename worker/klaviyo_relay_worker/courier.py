@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.errors import TransportError
-from klaviyo_relay_worker.judge import OUTAGE, interruption, no_answer
+from klaviyo_relay_worker.judge import interruption, no_answer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.limits import BULK_IMPORT_PROFILES
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
 from klaviyo_relay_worker.retry import backoff
 from klaviyo_relay_worker.telemetry.event import (
@@ -41,11 +41,7 @@ logger = logging.getLogger("klaviyo_relay_worker.courier")
 MIDWAY_PATIENCE_SECONDS = 3.0
 # A reservation that is older than this when its request is about to be sent counts no more.
 RESERVED_SECONDS = 0.5
-LEASE = "lease"
-QUOTA = "quota"
-FAULT = "fault"
-REDIS_AWAY, REDIS_AWAY_SECONDS = "redis_away", 0.5
-DRAINING = "draining"
+REDIS_AWAY_SECONDS = 0.5
 
 
 class Returned(Struct, frozen=True):
@@ -106,12 +102,12 @@ class Courier:
             snooze = self._converse(batch.converse(ledger), ledger, traces)
         except RedisError as error:
             logger.warning("Redis is away in the middle of a conversation: %s", error)
-            snooze = Snooze(REDIS_AWAY_SECONDS, REDIS_AWAY)
+            snooze = Snooze(REDIS_AWAY_SECONDS, Reason.REDIS_AWAY)
         except Exception:
             # An answer of a shape that nobody foresaw. The commands are safe; people must see it.
             logger.exception("the delivery of a batch to %s failed", batch.endpoint)
             seconds = backoff(self._failures + 1, random.random())  # noqa: S311 - spreads load
-            snooze = Snooze(seconds, FAULT, is_failure=True)
+            snooze = Snooze(seconds, Reason.FAULT, is_failure=True)
         return Returned(batch, ledger, snooze)
 
     def _converse(
@@ -144,7 +140,7 @@ class Courier:
                 seconds; None for all later requests.
         """
         if reserved_at is None and (self._is_stopped or self._is_draining()):
-            return Snooze(0.0, DRAINING)
+            return Snooze(0.0, Reason.DRAINING)
         # A process that was stopped for a while would send what was counted long ago.
         is_reserved = reserved_at is not None and time.monotonic() - reserved_at <= RESERVED_SECONDS
         wait = None if is_reserved else self._await_quota(request)
@@ -201,7 +197,7 @@ class Courier:
         account, family = self._lane.account, self._lane.family
         if snooze is None:
             self._breakers.succeeded(account, family, began)
-        elif snooze.reason == OUTAGE:
+        elif snooze.reason == Reason.OUTAGE:
             self._breakers.failed(account, family, began, snooze.seconds)
 
     def _teach_quota(self, request: Request, answer: Answer, snooze: Snooze | None) -> None:
@@ -217,7 +213,7 @@ class Courier:
             self._lane.account, request.endpoint, is_bulk_lane=self._lane.is_bulk
         ):
             if time.monotonic() + wait > until:
-                return Snooze(wait, QUOTA)
+                return Snooze(wait, Reason.QUOTA)
             time.sleep(wait)
         return None
 
@@ -226,7 +222,7 @@ class Courier:
         until = time.monotonic() + 2.0
         while self._lease.remaining_seconds < self._client.seconds:
             if time.monotonic() > until:
-                return Snooze(0.0, LEASE, detail="the lease could not be renewed in time")
+                return Snooze(0.0, Reason.LEASE, detail="the lease could not be renewed in time")
             time.sleep(0.05)
         return None
 

@@ -19,11 +19,11 @@ from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.dead_letters import DeadLetter
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.outcome import Rule
 from klaviyo_relay_worker.plan.batch import identities
 from klaviyo_relay_worker.settlement import decode_job, decode_parked
 from klaviyo_relay_worker.tombstones import Tombstone
 
-FORGOTTEN = "forgotten"
 _PRIVACY = "privacy"
 _AT_ONCE = 500
 _decode_letter = msgspec.json.Decoder(DeadLetter).decode
@@ -102,7 +102,7 @@ class Erasure:
                     keys.lease,
                     keys.journal,
                 ],
-                args=[awaited, FORGOTTEN, JOURNAL_BYTES, *arguments],
+                args=[awaited, Rule.FORGOTTEN, JOURNAL_BYTES, *arguments],
             )
         return purged
 

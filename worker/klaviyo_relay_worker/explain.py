@@ -25,7 +25,6 @@ from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.dead_letters import DeadLetter, verb_of
-from klaviyo_relay_worker.erasure import FORGOTTEN
 from klaviyo_relay_worker.explanation import (
     Explanation,
     InBacklog,
@@ -37,26 +36,21 @@ from klaviyo_relay_worker.explanation import (
     Waiting,
 )
 from klaviyo_relay_worker.fingerprints import digest_of, split_digests
-from klaviyo_relay_worker.plan.consent import NOT_ON_LIST
+from klaviyo_relay_worker.outcome import Rule
 from klaviyo_relay_worker.plan.places import job_key
-from klaviyo_relay_worker.plan.privacy import CAME_BACK
-from klaviyo_relay_worker.plan.subscriptions import NEWER_AT_KLAVIYO
-from klaviyo_relay_worker.plan.withdrawals import SUPERSEDED
 from klaviyo_relay_worker.settlement import JobRecord, decode_job, decode_parked
 from klaviyo_relay_worker.spool_search import look
 from klaviyo_relay_worker.status import Status
 
-# Written by settle.lua.
-DUPLICATE = "duplicate"
-RULES = {
-    SUPERSEDED: "a later command of yours takes back all that this one asked for",
-    NOT_ON_LIST: "an unsubscribe from a list that the person was not on, and did not come onto"
+RULES: dict[str, str] = {
+    Rule.SUPERSEDED: "a later command of yours takes back all that this one asked for",
+    Rule.NOT_ON_LIST: "an unsubscribe from a list that the person was not on, and did not come onto"
     " within half an hour",
-    NEWER_AT_KLAVIYO: "a late subscribe; at Klaviyo the person has withdrawn consent since",
-    FORGOTTEN: "a deletion of the person was enqueued after it",
-    CAME_BACK: "a deletion that Klaviyo had been asked for already; sent again it would take what"
-    " has come in of the person since",
-    DUPLICATE: "the command came in twice, and is parked or a dead letter already",
+    Rule.NEWER_AT_KLAVIYO: "a late subscribe; at Klaviyo the person has withdrawn consent since",
+    Rule.FORGOTTEN: "a deletion of the person was enqueued after it",
+    Rule.CAME_BACK: "a deletion that Klaviyo had been asked for already; sent again it would take"
+    " what has come in of the person since",
+    Rule.DUPLICATE: "the command came in twice, and is parked or a dead letter already",
 }
 """What each rule that drops commands means; `dropped_by_rule` counts by these names."""
 

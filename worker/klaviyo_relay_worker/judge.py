@@ -7,16 +7,14 @@ from typing import Any
 
 from klaviyo_relay_worker.errors import AnswerLostError, TransportError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.retry import after_throttling, backoff
 
-OUTAGE = "outage"
-THROTTLED = "throttled"
-UNAUTHORIZED = "unauthorized"
-MISCONFIGURED = "misconfigured"
 # How soon a paused account is tried again with one real command.
 PROBE_SECONDS = 60.0
-# Of the 4xx these speak of commands; the other ones of the key, the revision or the endpoint.
+# Of the 4xx these speak of commands: 400, 404, 409 and 413 by Klaviyo's guide to errors
+# (developers.klaviyo.com), 422 by its meaning in HTTP (RFC 9110). The other ones speak of the key,
+# the revision or the endpoint.
 _ABOUT_COMMANDS = frozenset((400, 404, 409, 413, 422))
 
 
@@ -37,17 +35,17 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
     }  # fmt: skip
     if status == 429:
         seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
-        return Snooze(seconds, THROTTLED, **told)
+        return Snooze(seconds, Reason.THROTTLED, **told)
     if status in (401, 403):
-        return Snooze(PROBE_SECONDS, UNAUTHORIZED, **told)
+        return Snooze(PROBE_SECONDS, Reason.UNAUTHORIZED, **told)
     if 400 <= status < 500 and status != 408:
         # 405, 410, 415: a retired revision or endpoint. No command is to blame, and none is lost.
-        return Snooze(PROBE_SECONDS, MISCONFIGURED, is_failure=True, **told)
-    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, **told)
+        return Snooze(PROBE_SECONDS, Reason.MISCONFIGURED, is_failure=True, **told)
+    return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, **told)
 
 
 def no_answer(error: TransportError, failures: int, random: Callable[[], float]) -> Snooze:
     """Why the lane must wait after a request without an answer."""
     is_lost = isinstance(error, AnswerLostError)
     detail = "answer lost" if is_lost else "not reached"
-    return Snooze(backoff(failures + 1, random()), OUTAGE, is_failure=True, detail=detail)
+    return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, detail=detail)

@@ -12,6 +12,7 @@ A command without an outcome stays in its lane. Why a whole lane waits is not an
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
@@ -54,14 +55,14 @@ class Parked(Struct, frozen=True):
 
     Attributes:
         until: seconds since 1970.
-        reason: a word for people and counters.
+        reason: why.
         failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
         is_alone: when its time has come it goes by itself, so that it can harm no other.
         paused_before: seconds that its lane had been paused when it was parked first.
     """
 
     until: float
-    reason: str
+    reason: Parking
     failure: Failure | None = None
     is_alone: bool = False
     paused_before: float = 0.0
@@ -77,13 +78,54 @@ class Dropped(Struct, frozen=True):
     """A rule of ours forbids to send the command.
 
     Attributes:
-        rule: the rule's name, as counters and `explain` show it.
+        rule: which one.
     """
 
-    rule: str
+    rule: Rule
 
 
 Outcome = Delivered | Following | Parked | Dead | Dropped
+
+
+class Rule(StrEnum):
+    """The rules of ours that drop commands, as counters and `explain` show them."""
+
+    SUPERSEDED = "superseded"
+    NOT_ON_LIST = "not_on_list"
+    NEWER_AT_KLAVIYO = "newer_at_klaviyo"
+    FORGOTTEN = "forgotten"
+    CAME_BACK = "came_back"
+    # Given by settle.lua alone.
+    DUPLICATE = "duplicate"
+
+
+class Parking(StrEnum):
+    """Why commands are parked."""
+
+    UNKNOWN_LIST = "unknown_list"
+    NOT_ON_LIST = "not_on_list"
+    SERVER_ERROR = "server_error"
+    ROW_REFUSED = "row_refused"
+    AWAITS_DELETION = "awaits_deletion"
+    IN_FLIGHT = "in_flight"
+    CHECKED_AGAIN = "checked_again"
+
+
+class Reason(StrEnum):
+    """Why lanes wait."""
+
+    # Klaviyo's.
+    OUTAGE = "outage"
+    THROTTLED = "throttled"
+    UNAUTHORIZED = "unauthorized"
+    MISCONFIGURED = "misconfigured"
+    # Ours.
+    QUOTA = "quota"
+    STRAY_JOB = "stray_job"
+    LEASE = "lease"
+    DRAINING = "draining"
+    REDIS_AWAY = "redis_away"
+    FAULT = "fault"
 
 
 class Snooze(Struct, frozen=True):
@@ -91,15 +133,16 @@ class Snooze(Struct, frozen=True):
 
     Attributes:
         seconds: how long.
-        reason: outage, throttled, quota, unauthorized, draining.
-        is_failure: counts towards the breaker.
+        reason: why.
+        is_failure: raises the lane's count of failures, by which it waits longer each time. (The
+            breaker counts outages.)
         detail: for the log.
         status: HTTP status of Klaviyo's answer, or 0 if there was none.
         is_certain: Klaviyo has answered that the request had no effect.
     """
 
     seconds: float
-    reason: str
+    reason: Reason
     is_failure: bool = False
     detail: str = ""
     status: int = 0

@@ -15,11 +15,10 @@ from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, BreakerState, Probe
 from klaviyo_relay_worker.delivery import Delivery
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JournalRoom
-from klaviyo_relay_worker.judge import OUTAGE
 from klaviyo_relay_worker.klaviyo.client import CONNECTIONS, KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease, Leases
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.preparation import Preparation, Terms
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.shares import Senders, Shares
@@ -192,7 +191,7 @@ class Planner:
             until = states[0].now + snooze.seconds
             lane.snooze(until, snooze.reason, failures + snooze.is_failure)
         logger.log(
-            logging.WARNING if snooze.reason == OUTAGE else logging.INFO,
+            logging.WARNING if snooze.reason == Reason.OUTAGE else logging.INFO,
             "%s snoozes %.1f s: %s %s",
             lane.name,
             snooze.seconds,

@@ -19,6 +19,7 @@ from klaviyo_relay_worker.outcome import (
     Following,
     Outcome,
     Parked,
+    Rule,
 )
 from klaviyo_relay_worker.plan.batch import Entry, Facts
 from klaviyo_relay_worker.plan.places import parked_key, row_key
@@ -115,7 +116,7 @@ def operations(
     """
     arguments: list[Any] = []
     delivered: list[Entry] = []
-    dropped: dict[str, list[Entry]] = {}
+    dropped: dict[Rule, list[Entry]] = {}
     jobs: dict[str, list[tuple[Entry, int]]] = {}
     for entry, outcome in settled:
         match outcome:

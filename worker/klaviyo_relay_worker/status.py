@@ -23,7 +23,7 @@ from klaviyo_relay.settings import Settings
 from klaviyo_relay.spool import opened, spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
-from klaviyo_relay_worker.judge import OUTAGE
+from klaviyo_relay_worker.outcome import Reason
 
 # Of so many stored commands and bytes the ids are looked at in the same step; it takes Redis some
 # 15 ms. Of more only with an audit.
@@ -133,7 +133,7 @@ def _breaker(whole: BreakerState, own: BreakerState, state: dict[str, str]) -> d
     why = PERSON if "paused" in state else whole.reason or own.reason
     waits_for = why or _waits_for(state, own.now)
     if not waits_for and own.word != "closed":
-        waits_for = OUTAGE
+        waits_for = Reason.OUTAGE
     return {
         "breaker": own.word,
         "paused": bool(why),

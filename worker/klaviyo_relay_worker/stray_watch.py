@@ -13,14 +13,13 @@ from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan import imports, strays
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
 from klaviyo_relay_worker.turn import Turn
 
 # How soon the jobs that may be ours are looked at again.
 STRAY_SECONDS = 2.0
-STRAY_JOB = "stray_job"
 
 
 class StrayWatch:
@@ -69,7 +68,7 @@ class StrayWatch:
             return
         if returned.ledger.strays:
             detail = f"{returned.ledger.strays} unfinished jobs at Klaviyo may be ours"
-            self._turn.wait(Snooze(STRAY_SECONDS, STRAY_JOB, detail=detail))
+            self._turn.wait(Snooze(STRAY_SECONDS, Reason.STRAY_JOB, detail=detail))
         else:
             self._end()
 

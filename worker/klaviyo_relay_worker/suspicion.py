@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.lane import Lane, LaneState
-from klaviyo_relay_worker.outcome import Dead, Failure, Outcome, Parked, Snooze
+from klaviyo_relay_worker.outcome import Dead, Failure, Outcome, Parked, Parking, Snooze
 from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.plan.lineup import Lineup
 from klaviyo_relay_worker.retry import backoff_of_parked
@@ -144,4 +144,6 @@ class Suspicion:
             return Dead(failure)
         wait = backoff_of_parked(entry.attempts + 1, random.random())  # noqa: S311 - spreads load
         until = now + wait
-        return Parked(until, SERVER_ERROR, failure, is_alone=True, paused_before=paused_before)
+        return Parked(
+            until, Parking.SERVER_ERROR, failure, is_alone=True, paused_before=paused_before
+        )

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 
 from klaviyo_relay_worker.accounts import Accounts
-from klaviyo_relay_worker.courier import LEASE, Returned
+from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.errors import LeaseLostError
-from klaviyo_relay_worker.judge import UNAUTHORIZED
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Snooze
+from klaviyo_relay_worker.outcome import Reason, Snooze
 
 # A planner gives its place up after this long, so that no lane holds a worker's thread for ever.
 TURN_SECONDS = 20.0
@@ -93,9 +92,9 @@ class Turn:
             self._is_probe = self._is_probe and not returned.batch.endpoint
             self._recover()
             return
-        if snooze.reason == LEASE:
+        if snooze.reason == Reason.LEASE:
             raise LeaseLostError(snooze.detail)
-        if snooze.reason == UNAUTHORIZED:
+        if snooze.reason == Reason.UNAUTHORIZED:
             self._accounts.pause(self._lane.account, self._lane.family, snooze)
         self.wait(snooze)
 

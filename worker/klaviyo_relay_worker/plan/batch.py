@@ -10,10 +10,11 @@ from msgspec import Struct, field
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import Received
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Dead, Failure, Outcome
+from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, Outcome, failures_of
 
 Conversation = Generator[Request, Answer, None]
-# Klaviyo takes 5 MB a request; the envelope around the items needs little of it.
+# Klaviyo takes 5 MB a request, unpacked (developers.klaviyo.com, guides of the bulk endpoints); the
+# envelope around the items needs little of it.
 BODY_MAX_BYTES = 4_950_000
 # What an item's JSON needs beside the command's own fields; taken generously.
 ITEM_OVERHEAD_BYTES = 320
@@ -139,6 +140,18 @@ class Ledger(Struct):
         """Dead letters, in Klaviyo's words."""
         self.settle(entries, Dead(failure))
 
+    def settle_by(self, answer: Answer, entries: Iterable[Entry]) -> None:
+        """Delivered if Klaviyo took the request that was made of these, else refused."""
+        if answer.is_accepted:
+            self.settle(entries, Delivered())
+        else:
+            self.refuse(entries, refusal_of(answer))
+
+
+def refusal_of(answer: Answer) -> Failure:
+    """The first reason that Klaviyo gives for a refusal."""
+    return failures_of(answer.status, answer.document())[0]
+
 
 class Batch(Struct, frozen=True):
     """Commands that go out together.
@@ -190,19 +203,25 @@ class Situation(Struct, frozen=True):
     facts: Any = None
 
 
-_PREFIXES = (
-    ("email", "email:"),
-    ("phone_number", "phone:"),
-    ("external_id", "external:"),
-    ("profile_id", "id:"),
-    ("anonymous_id", "anonymous:"),
-)
+PREFIXES = {
+    "email": "email:",
+    "phone_number": "phone:",
+    "external_id": "external:",
+    "profile_id": "id:",
+    "anonymous_id": "anonymous:",
+}
+"""How an identity begins, by the command's field."""
+
+
+def identity(name: str, value: str) -> str:
+    """One identifier in normal form: e-mail addresses are the same in any case."""
+    return PREFIXES[name] + (value.lower() if name == "email" else value)
 
 
 def identities(command: Command) -> tuple[str, ...]:
     """The identifiers of a command's profile, e-mail addresses in lower case."""
     found = []
-    for name, prefix in _PREFIXES:
+    for name, prefix in PREFIXES.items():
         value = getattr(command, name, None)
         if value is not None:
             found.append(prefix + (value.lower() if name == "email" else value))

@@ -22,7 +22,7 @@ import msgspec
 from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe, Unsuppress
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked
+from klaviyo_relay_worker.outcome import Dropped, Failure, Parked, Parking, Rule
 from klaviyo_relay_worker.plan.batch import (
     BODY_MAX_BYTES,
     ITEM_OVERHEAD_BYTES,
@@ -33,27 +33,28 @@ from klaviyo_relay_worker.plan.batch import (
     Part,
     Situation,
     decided,
+    identity,
     take_in_order,
 )
-from klaviyo_relay_worker.plan.ladder import Bulk, refuse
+from klaviyo_relay_worker.plan.ladder import Bulk, accept, refuse
 from klaviyo_relay_worker.plan.lists import any_filter, find_list, refuse_or_wait
 from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.subscriptions import is_late, wanted_at_klaviyo
 from klaviyo_relay_worker.plan.withdrawals import (
-    SUPERSEDED,
     ConsentFacts,
     place_of,
     place_of_list,
     still_wanted,
 )
 
+# Profiles in a job (OpenAPI 2026-07-15: "Bulk Subscribe Profiles"; the other bulk jobs of consent).
 SUBSCRIBE_MOST = 1_000
-# Unsubscribes, suppressions: at most 100 a request (OpenAPI 2026-07-15).
 OTHERS_MOST = 100
-# Klaviyo asks for at most one subscribe job a profile in 30 minutes: after that it has settled.
+# Klaviyo asks for at most one subscribe job a profile in 30 minutes ("Bulk Subscribe Profiles"):
+# after that it has settled.
 MEMBERSHIP_SETTLES_SECONDS = 30 * 60
 LOOK_AGAIN_SECONDS = 60.0
-NOT_ON_LIST = "not_on_list"
+_ADDRESSES = ("email", "phone_number")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,7 +68,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     """Drops what is superseded; else unsubscribes first; else the oldest and what fits with it."""
     superseded = superseded_entries(entries, situation)
     if superseded:
-        return [decided([(entry, Dropped(SUPERSEDED)) for entry in superseded])]
+        return [decided([(entry, Dropped(Rule.SUPERSEDED)) for entry in superseded])]
     held = situation.held_from_unsubscribe
     held = situation.held if held is None else held
     leading = _first(entries, held, Unsubscribe)
@@ -201,7 +202,7 @@ def _subscribe(parts: Sequence[Part], situation: Situation, ledger: Ledger) -> C
     lists = {**situation.lists, **{n: found for n, found in ledger.lists.items() if found}}
     wanted = still_wanted(parts, place_of_list(list_id), withdrawals, lists, ledger)
     if wanted:
-        bulk = Bulk(partial(subscribe_request, list_id), _accept, refuse)
+        bulk = Bulk(partial(subscribe_request, list_id), accept, refuse)
         yield from bulk.deliver(wanted, ledger)
 
 
@@ -253,10 +254,6 @@ def _consent_row(command: Subscribe | Unsubscribe, consent: str) -> dict[str, An
     return {"type": "profile", "attributes": attributes}
 
 
-def _accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
-    ledger.settle_parts(parts, Delivered())
-
-
 def _unsubscribe(parts: Sequence[Part], situation: Situation, ledger: Ledger) -> Conversation:
     list_id = yield from _list_of(parts, situation, ledger)
     if isinstance(list_id, Failure):
@@ -265,7 +262,7 @@ def _unsubscribe(parts: Sequence[Part], situation: Situation, ledger: Ledger) ->
     if list_id is not None:
         parts = yield from _members_of(list_id, parts, situation, ledger)
     if parts:
-        bulk = Bulk(partial(unsubscribe_request, list_id), _accept, refuse)
+        bulk = Bulk(partial(unsubscribe_request, list_id), accept, refuse)
         yield from bulk.deliver(parts, ledger)
 
 
@@ -275,11 +272,11 @@ def _members_of(
     """The parts whose profile is on the list; the others are looked at again, or dropped."""
     members: set[str] = set()
     failures: dict[str, Failure] = {}
-    for name, prefix in (("email", "email:"), ("phone_number", "phone:")):
+    for name in _ADDRESSES:
         values = [v for part in parts if (v := getattr(part.command, name)) is not None]
         found = Found()
         yield from look_up(values, partial(members_request, list_id, name), found)
-        failures.update({prefix + value.lower(): why for value, why in found.failures.items()})
+        failures.update({identity(name, value): why for value, why in found.failures.items()})
         for profile in found.profiles:
             members.update(_identities_of_profile(profile.get("attributes") or {}))
     sent = []
@@ -300,11 +297,11 @@ def _look_again(entries: Sequence[Entry], situation: Situation, ledger: Ledger) 
         settles_at = settles_at_of(entry, situation.now)
         if situation.now < settles_at:
             until = min(situation.now + LOOK_AGAIN_SECONDS, settles_at)
-            ledger.settle((entry,), Parked(until, NOT_ON_LIST))
+            ledger.settle((entry,), Parked(until, Parking.NOT_ON_LIST))
         elif entry.key in _facts(situation).joining:
-            ledger.settle((entry,), Parked(situation.now + LOOK_AGAIN_SECONDS, NOT_ON_LIST))
+            ledger.settle((entry,), Parked(situation.now + LOOK_AGAIN_SECONDS, Parking.NOT_ON_LIST))
         else:
-            ledger.settle((entry,), Dropped(NOT_ON_LIST))
+            ledger.settle((entry,), Dropped(Rule.NOT_ON_LIST))
 
 
 def settles_at_of(entry: Entry, now: float, joined: float = 0.0) -> float:
@@ -330,16 +327,11 @@ def members_request(list_id: str, name: str, values: Sequence[str]) -> Request:
 
 
 def _identities_of_profile(attributes: dict[str, Any]) -> list[str]:
-    found = []
-    if attributes.get("email"):
-        found.append(f"email:{attributes['email'].lower()}")
-    if attributes.get("phone_number"):
-        found.append(f"phone:{attributes['phone_number']}")
-    return found
+    return [identity(name, value) for name in _ADDRESSES if (value := attributes.get(name))]
 
 
 def _suppress(parts: Sequence[Part], _situation: Situation, ledger: Ledger) -> Conversation:
-    yield from Bulk(suppression_request, _accept, refuse).deliver(parts, ledger)
+    yield from Bulk(suppression_request, accept, refuse).deliver(parts, ledger)
 
 
 def suppression_request(parts: Sequence[Part]) -> Request:

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from klaviyo_relay.envelope import ReceivedTrack
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Failure, failures_of
+from klaviyo_relay_worker.klaviyo.exchange import Request
+from klaviyo_relay_worker.outcome import Delivered, Failure
 from klaviyo_relay_worker.plan.batch import (
     BODY_MAX_BYTES,
     ITEM_OVERHEAD_BYTES,
@@ -24,8 +24,9 @@ from klaviyo_relay_worker.plan.batch import (
     Ledger,
     Part,
     Situation,
+    refusal_of,
 )
-from klaviyo_relay_worker.plan.ladder import Bulk
+from klaviyo_relay_worker.plan.ladder import Bulk, accept
 
 # Klaviyo: at most 1,000 events a bulk request (guide "Bulk create events").
 BULK_MOST = 1_000
@@ -190,18 +191,11 @@ class _Item(Struct, tag_field="type", tag="event-bulk-create", gc=False):
 
 def _deliver_single(part: Part, ledger: Ledger) -> Conversation:
     answer = yield single_request(part)
-    if answer.is_accepted:
-        ledger.settle(part.entries, Delivered())
-    else:
-        ledger.refuse(part.entries, failures_of(answer.status, answer.document())[0])
+    ledger.settle_by(answer, part.entries)
 
 
 def _deliver_bulk(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
     yield from _BULK.deliver([Part.of(entry) for entry in entries], ledger)
-
-
-def _accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
-    ledger.settle_parts(parts, Delivered())
 
 
 def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
@@ -222,7 +216,7 @@ def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
             ledger.settle(part.entries, Delivered())
             ledger.has_repeats = True
             return
-        failure = failures_of(answer.status, answer.document())[0]
+        failure = refusal_of(answer)
     ledger.refuse(part.entries, failure)
 
 
@@ -239,4 +233,4 @@ def _is_repeat(failure: Failure) -> bool:
 
 
 _NAMES_ITEM = re.compile(r"^/data/attributes/[^/]+/data/\d+/.")
-_BULK = Bulk(bulk_request, _accept, _judge_alone, _recognise_repeats)
+_BULK = Bulk(bulk_request, accept, _judge_alone, _recognise_repeats)

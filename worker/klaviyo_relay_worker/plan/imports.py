@@ -6,14 +6,22 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
-from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, Following, Parked, failures_of
-from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
+from klaviyo_relay_worker.klaviyo.pages import next_page
+from klaviyo_relay_worker.outcome import (
+    Dead,
+    Delivered,
+    Failure,
+    Following,
+    Parked,
+    Parking,
+    failures_of,
+)
+from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger, refusal_of
 
 _ROW = re.compile(r"/data/(?:attributes/profiles/data/)?(\d+)(?:/|$)")
 # A job that was made a moment ago may not be found yet; later on Klaviyo has forgotten it.
@@ -26,7 +34,6 @@ UNFINISHED = Failure(
     title="The import job has not ended within a day",
     detail="redrive it: an upsert, harmless",
 )
-ROW_REFUSED = "row_refused"
 
 
 Rows = Sequence[Sequence[Entry]]
@@ -75,8 +82,8 @@ def _look(job: Job, ledger: Ledger) -> Conversation:
         failure = Failure(code="cancelled", title="Klaviyo cancelled the import job")
         ledger.refuse(job.entries, failure)
     elif not answer.is_accepted and job.age > UNKNOWN_SECONDS:
-        # Klaviyo forgets jobs after 7 days, or never knew it: say it for each row.
-        ledger.refuse(job.entries, failures_of(answer.status, answer.document())[0])
+        # Klaviyo forgets jobs after 7 days (`expires_at`), or never knew it: say so of each row.
+        ledger.refuse(job.entries, refusal_of(answer))
     elif job.age > UNFINISHED_SECONDS:
         ledger.refuse(job.entries, UNFINISHED)
     else:
@@ -101,18 +108,18 @@ def _take_apart(job: Job, ledger: Ledger) -> None:
         outcome = ledger.outcomes[row[0].key] if len(row) > 1 else None
         if isinstance(outcome, Dead):
             failure = outcome.failure
-            ledger.settle(row, Parked(job.now, ROW_REFUSED, failure, is_alone=True))
+            ledger.settle(row, Parked(job.now, Parking.ROW_REFUSED, failure, is_alone=True))
 
 
 def _blame(job: Job, ledger: Ledger) -> Conversation:
-    path: str | None = f"/api/profile-bulk-import-jobs/{job.id}/import-errors?page%5Bsize%5D=100"
-    while path:
-        answer = yield Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
+    path = f"/api/profile-bulk-import-jobs/{job.id}/import-errors?page%5Bsize%5D=100"
+    request: Request | None = Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
+    while request is not None:
+        answer = yield request
         document = answer.document()
         for error in document.get("data", ()) if answer.is_accepted else ():
             _blame_row(error.get("attributes") or {}, job.rows, ledger)
-        url = urlsplit((document.get("links") or {}).get("next") or "")
-        path = f"{url.path}?{url.query}" if url.path else None
+        request = next_page(request, document)
 
 
 def _suspect_all(failed: int, rows: Rows, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Failure, failures_of
+from klaviyo_relay_worker.outcome import Delivered, Failure, failures_of
 from klaviyo_relay_worker.plan.batch import Conversation, Ledger, Part
 
 # As in /data/attributes/profiles/data/3/attributes/email, and deeper for events.
@@ -89,6 +89,11 @@ def blamed_items(failures: Sequence[Failure], items: int) -> dict[int, Failure]:
         if found and int(found[1]) < items:
             blamed.setdefault(int(found[1]), failure)
     return blamed
+
+
+def accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
+    """An accepted request where that is all that Klaviyo tells."""
+    ledger.settle_parts(parts, Delivered())
 
 
 def refuse(part: Part, failure: Failure, ledger: Ledger) -> Conversation:

@@ -22,7 +22,7 @@ from klaviyo_relay.commands import (
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, failures_of
+from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, Parking, Rule
 from klaviyo_relay_worker.plan.batch import (
     Batch,
     Conversation,
@@ -31,19 +31,20 @@ from klaviyo_relay_worker.plan.batch import (
     Part,
     Situation,
     decided,
+    refusal_of,
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, refuse
 from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.profiles import BULK_MOST, accept_job, import_request
 
+# Ids in a removal (OpenAPI 2026-07-15, "Remove Profiles from List").
 REMOVE_MOST = 1_000
 # A name may belong to a list that another lane is about to create: it is looked up again for this
 # long after the command was enqueued, and only then refused.
 NAME_SETTLES_SECONDS = 10 * 60
 NAME_AGAIN_SECONDS = 5.0
 UNKNOWN_LIST = "unknown_list"
-SUPERSEDED = "superseded"
 _ABOUT_LISTS = (CreateList, RenameList, DeleteList)
 _IDENTIFIERS = ("email", "phone_number", "external_id")
 
@@ -64,7 +65,7 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
 def _memberships(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     overtaken = superseded_memberships(entries)
     if overtaken:
-        return [decided([(entry, Dropped(SUPERSEDED)) for entry in overtaken])]
+        return [decided([(entry, Dropped(Rule.SUPERSEDED)) for entry in overtaken])]
     leading = next((e for e in entries if situation.held.isdisjoint(e.identities)), None)
     if leading is None:
         return []
@@ -131,7 +132,7 @@ def find_list(
         return known
     answer = yield lists_named(name)
     if not answer.is_accepted:
-        return failures_of(answer.status, answer.document())[0]
+        return refusal_of(answer)
     ids = [found["id"] for found in answer.document().get("data", ())]
     if len(ids) != 1:
         if ids:
@@ -160,7 +161,9 @@ def refuse_or_wait(
     for entry in entries:
         may_be_early = failure.code == UNKNOWN_LIST
         if may_be_early and situation.now < entry.envelope.at / 1000 + NAME_SETTLES_SECONDS:
-            ledger.settle((entry,), Parked(situation.now + NAME_AGAIN_SECONDS, UNKNOWN_LIST))
+            ledger.settle(
+                (entry,), Parked(situation.now + NAME_AGAIN_SECONDS, Parking.UNKNOWN_LIST)
+            )
         else:
             ledger.refuse((entry,), failure)
 
@@ -228,7 +231,7 @@ def _remove_ids(
     for at in range(0, len(ids), REMOVE_MOST):
         answer = yield remove_request(list_id, ids[at : at + REMOVE_MOST])
         if not answer.is_accepted:
-            ledger.refuse(entries, failures_of(answer.status, answer.document())[0])
+            ledger.refuse(entries, refusal_of(answer))
             return
     ledger.settle(entries, Delivered())
 
@@ -277,7 +280,7 @@ def _create(entry: Entry, _situation: Situation, ledger: Ledger) -> Conversation
         answer = yield create_request(command)
         ids = [answer.document()["data"]["id"]] if answer.is_accepted else []
     if not answer.is_accepted:
-        ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
+        ledger.refuse((entry,), refusal_of(answer))
         return
     if len(ids) == 1:
         ledger.lists[command.list_name] = str(ids[0])
@@ -301,7 +304,7 @@ def _rename(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
         refuse_or_wait((entry,), list_id, situation, ledger)
         return
     answer = yield rename_request(list_id, command.new_name)
-    _settle_one(entry, answer, ledger)
+    ledger.settle_by(answer, (entry,))
     if answer.is_accepted:
         if command.list_name is not None:
             ledger.lists[command.list_name] = None
@@ -326,16 +329,9 @@ def _delete(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
     if answer.status == 404:  # gone already: that is what was asked
         ledger.settle((entry,), Delivered())
     else:
-        _settle_one(entry, answer, ledger)
+        ledger.settle_by(answer, (entry,))
     if command.list_name is not None:
         ledger.lists[command.list_name] = None
-
-
-def _settle_one(entry: Entry, answer: Answer, ledger: Ledger) -> None:
-    if answer.is_accepted:
-        ledger.settle((entry,), Delivered())
-    else:
-        ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
 
 
 _ABOUT: dict[type[Command], Any] = {CreateList: _create, RenameList: _rename, DeleteList: _delete}

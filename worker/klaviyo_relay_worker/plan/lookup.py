@@ -10,7 +10,8 @@ from msgspec import Struct, field
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.klaviyo.pages import next_page
 from klaviyo_relay_worker.klaviyo.query import FILTER_MOST
-from klaviyo_relay_worker.outcome import Failure, failures_of
+from klaviyo_relay_worker.outcome import Failure
+from klaviyo_relay_worker.plan.batch import refusal_of
 
 
 class Found(Struct):
@@ -58,7 +59,7 @@ def _ask_less(
 ) -> Lookup:
     # 404 speaks of the list, not of a value.
     if len(values) == 1 or refusal.status == 404:
-        failure = failures_of(refusal.status, refusal.document())[0]
+        failure = refusal_of(refusal)
         found.failures.update(dict.fromkeys(values, failure))
         return
     middle = len(values) // 2

@@ -16,18 +16,23 @@ from msgspec import Struct
 from klaviyo_relay.commands import DeleteProfile
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Dropped, Outcome, Parked, failures_of
-from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger, Situation, decided
+from klaviyo_relay_worker.outcome import Delivered, Dropped, Outcome, Parked, Parking, Rule
+from klaviyo_relay_worker.plan.batch import (
+    Batch,
+    Conversation,
+    Entry,
+    Ledger,
+    Situation,
+    decided,
+    identities,
+    refusal_of,
+)
 from klaviyo_relay_worker.plan.lists import any_filter
 
-# Klaviyo allows 3 deletions a second.
+# Klaviyo allows 3 deletions a second (`klaviyo.limits`, DELETE_PROFILE).
 AT_ONCE_MOST = 3
 CHECK_AGAIN_SECONDS = 600.0
 IN_FLIGHT_AGAIN_SECONDS = 2.0
-CHECKED_AGAIN = "checked_again"
-IN_FLIGHT = "in_flight"
-CAME_BACK = "came_back"
-SUPERSEDED = "superseded"
 _FILTERS = (("profile_id", "id"), ("email", "email"), ("phone_number", "phone_number"))
 
 _encode = msgspec.json.Encoder().encode
@@ -79,19 +84,16 @@ def _batch(entry: Entry, deletion: Deletion, now: float) -> Batch:
 def _without_asking(deletion: Deletion, now: float) -> Outcome | None:
     """What becomes of a deletion for which Klaviyo need not, or must not yet, be asked."""
     if deletion.is_superseded:
-        return Dropped(SUPERSEDED)
+        return Dropped(Rule.SUPERSEDED)
     if deletion.is_under_way and not deletion.is_accepted:
-        return Parked(now + IN_FLIGHT_AGAIN_SECONDS, IN_FLIGHT)
+        return Parked(now + IN_FLIGHT_AGAIN_SECONDS, Parking.IN_FLIGHT)
     return None
 
 
 def identity_of(command: DeleteProfile) -> str:
     """The one identifier, as `plan.batch.identities` writes it."""
-    if command.profile_id is not None:
-        return f"id:{command.profile_id}"
-    if command.email is not None:
-        return f"email:{command.email.lower()}"
-    return f"phone:{command.phone_number}"
+    [found] = identities(command)
+    return found
 
 
 def deletion_request(command: DeleteProfile) -> Request:
@@ -124,9 +126,9 @@ def _deliver(entry: Entry, now: float, ledger: Ledger, *, had_company: bool) -> 
     if is_done:
         ledger.settle((entry,), Delivered())
     elif _is_gone(answer):
-        ledger.settle((entry,), Parked(now + CHECK_AGAIN_SECONDS, CHECKED_AGAIN))
+        ledger.settle((entry,), Parked(now + CHECK_AGAIN_SECONDS, Parking.CHECKED_AGAIN))
     else:
-        ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
+        ledger.refuse((entry,), refusal_of(answer))
 
 
 def _check(entry: Entry, ledger: Ledger, *, has_returned: bool) -> Conversation:
@@ -137,7 +139,7 @@ def _check(entry: Entry, ledger: Ledger, *, has_returned: bool) -> Conversation:
         if answer.is_accepted and answer.document().get("data"):
             answer = yield deletion_request(command)
         if not _is_gone(answer):
-            ledger.refuse((entry,), failures_of(answer.status, answer.document())[0])
+            ledger.refuse((entry,), refusal_of(answer))
             return
     ledger.settle((entry,), Delivered())
 

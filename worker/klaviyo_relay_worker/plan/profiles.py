@@ -12,7 +12,7 @@ from klaviyo_relay.commands import PROFILE_ATTRIBUTES, Identify
 from klaviyo_relay.validation import LOCATION_FIELDS
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Failure, Following, failures_of
+from klaviyo_relay_worker.outcome import Failure, Following
 from klaviyo_relay_worker.plan.batch import (
     BODY_MAX_BYTES,
     ITEM_OVERHEAD_BYTES,
@@ -30,7 +30,8 @@ from klaviyo_relay_worker.plan.ladder import Bulk
 # Klaviyo: at most 10,000 profiles an import job (guide "Bulk profile import").
 BULK_MOST = 10_000
 SINGLES_MOST = 4
-# Attributes that only null clears; an import job ignores null, the single endpoint does not.
+# Attributes that only null clears; an import job ignores null (guide "Bulk profile import"), the
+# single endpoint does not ("Create or Update Profile").
 _CLEARED_BY_NULL = frozenset((*PROFILE_ATTRIBUTES, "location"))
 # The location itself may not be null, only its members (OpenAPI 2026-07-15).
 _NO_LOCATION = dict.fromkeys(sorted(LOCATION_FIELDS))
@@ -194,10 +195,7 @@ def _patch(identify: Identify) -> dict[str, Any]:
 
 def _deliver_single(part: Part, ledger: Ledger) -> Conversation:
     answer = yield single_request(part)
-    if answer.is_accepted:
-        ledger.settle(part.entries, Delivered())
-    else:
-        ledger.refuse(part.entries, failures_of(answer.status, answer.document())[0])
+    ledger.settle_by(answer, part.entries)
 
 
 def accept_job(answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Struct
 
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
+from klaviyo_relay_worker.klaviyo.pages import next_page
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
 
 # Klaviyo's clock and ours may differ by this much.
@@ -59,7 +60,7 @@ def _look(moment: Moment, known: Collection[str], ledger: Ledger) -> Conversatio
             for job, created in zip(jobs, ages, strict=True)
         )
         is_past = bool(ages) and ages[-1] < moment.since - CLOCK_SECONDS
-        request = None if is_past else _next(document)
+        request = None if is_past else next_page(request, document)
 
 
 def _is_within(moment: Moment, created: float) -> bool:
@@ -68,10 +69,3 @@ def _is_within(moment: Moment, created: float) -> bool:
 
 def _created(job: dict[str, Any]) -> float:
     return datetime.fromisoformat(job["attributes"]["created_at"]).timestamp()
-
-
-def _next(document: dict[str, Any]) -> Request | None:
-    url = urlsplit((document.get("links") or {}).get("next") or "")
-    if not url.path:
-        return None
-    return Request(endpoint=limits.GET_IMPORT_JOBS, path=f"{url.path}?{url.query}")

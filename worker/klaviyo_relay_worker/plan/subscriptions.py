@@ -15,19 +15,18 @@ from typing import Any
 from klaviyo_relay.commands import Channel
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Failure
-from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part
+from klaviyo_relay_worker.outcome import Failure, Rule
+from klaviyo_relay_worker.plan.batch import PREFIXES, Entry, Ledger, Part, identity
 from klaviyo_relay_worker.plan.lists import any_filter
 from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.withdrawals import Withdrawals, addresses_of, narrowed, own_time
 
-NEWER_AT_KLAVIYO = "newer_at_klaviyo"
 # A subscribe that is older than this when it goes out is late.
 LATE_SECONDS = 10 * 60
 # The person's or a complaint's; the others (HARD_BOUNCE, INVALID_EMAIL) say nothing of consent.
 _WITHDRAWING = frozenset(("UNSUBSCRIBE", "SPAM_COMPLAINT", "USER_SUPPRESSED"))
 _NO_TIME = 1 << 62
-_FILTERS = (("email", "email:"), ("phone_number", "phone:"))
+_ADDRESSES = ("email", "phone_number")
 
 
 def is_late(entry: Entry, now: float) -> bool:
@@ -45,16 +44,17 @@ class Subscriptions:
     def read(self, entries: Sequence[Entry]) -> Generator[Request, Answer, None]:
         """Ask for the profiles of all addresses."""
         addresses = {address for entry in entries for _, address in addresses_of(entry.command)}
-        for name, prefix in _FILTERS:
+        for name in _ADDRESSES:
+            prefix = PREFIXES[name]
             values = sorted(a.removeprefix(prefix) for a in addresses if a.startswith(prefix))
             found = Found()
             yield from look_up(values, partial(subscriptions_request, name), found)
             self._failures.update({prefix + value: why for value, why in found.failures.items()})
             for profile in found.profiles:
-                self._learn(prefix, name, profile.get("attributes") or {})
+                self._learn(name, profile.get("attributes") or {})
 
-    def _learn(self, prefix: str, name: str, attributes: dict[str, Any]) -> None:
-        address = f"{prefix}{str(attributes.get(name)).lower()}"
+    def _learn(self, name: str, attributes: dict[str, Any]) -> None:
+        address = identity(name, str(attributes.get(name)))
         self._of.setdefault(address, []).append(attributes.get("subscriptions") or {})
 
     def failure_of(self, entry: Entry) -> Failure | None:
@@ -98,7 +98,7 @@ def wanted_at_klaviyo(
     def withdrawn(entry: Entry) -> set[Channel]:
         return subscriptions.withdrawn(entry, list_id, withdrawals)
 
-    return narrowed(asked, withdrawn, NEWER_AT_KLAVIYO, ledger)
+    return narrowed(asked, withdrawn, Rule.NEWER_AT_KLAVIYO, ledger)
 
 
 def subscriptions_request(name: str, values: Sequence[str]) -> Request:

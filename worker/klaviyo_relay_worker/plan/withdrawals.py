@@ -14,10 +14,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe
-from klaviyo_relay_worker.outcome import Dropped
-from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part
+from klaviyo_relay_worker.outcome import Dropped, Rule
+from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part, identity
 
-SUPERSEDED = "superseded"
 EVERYWHERE = ""
 # A suppression stops all mail to an address, but it is lifted by itself: only a redriven subscribe,
 # which has lost its place in the order, is taken back by it.
@@ -25,7 +24,8 @@ SUPPRESSION = "suppress"
 # Not a place: when we last sent a withdrawal of this address to Klaviyo.
 SENT = "sent"
 _BY_ID, _BY_NAME = "id:", "name:"
-# Klaviyo dates an unsubscribe when it gets round to it, some time after its 202.
+# Klaviyo dates an unsubscribe when it gets round to it, some time after its 202. It names no bound
+# for that; two minutes are our guess.
 OURS_BEFORE_MS, OURS_AFTER_MS = 5_000, 120_000
 
 Times = Mapping[str, int]
@@ -35,7 +35,7 @@ Lists = Mapping[str, str]
 def addresses_of(command: Command) -> list[tuple[Channel, str]]:
     """The channels that a command is about, each with its address in normal form."""
     if isinstance(command, Suppress):
-        return [("email", f"email:{command.email.lower()}")]
+        return [("email", identity("email", command.email))]
     if not isinstance(command, (Subscribe, Unsubscribe)):
         return []
     return [(channel, _address(command, channel)) for channel in command.consented_channels()]
@@ -43,8 +43,8 @@ def addresses_of(command: Command) -> list[tuple[Channel, str]]:
 
 def _address(command: Subscribe | Unsubscribe, channel: Channel) -> str:
     if channel == "email":
-        return f"email:{(command.email or '').lower()}"
-    return f"phone:{command.phone_number}"
+        return identity("email", command.email or "")
+    return identity("phone_number", str(command.phone_number))
 
 
 def place_of(command: Command) -> str:
@@ -161,13 +161,13 @@ def still_wanted(
     def withdrawn(entry: Entry) -> set[Channel]:
         return withdrawals.withdrawn(entry, place, lists)
 
-    return narrowed(parts, withdrawn, SUPERSEDED, ledger)
+    return narrowed(parts, withdrawn, Rule.SUPERSEDED, ledger)
 
 
 def narrowed(
     parts: Sequence[Part],
     withdrawn: Callable[[Entry], set[Channel]],
-    rule: str,
+    rule: Rule,
     ledger: Ledger,
 ) -> list[Part]:
     """The parts with the channels that are still wanted; entries without any are dropped."""
