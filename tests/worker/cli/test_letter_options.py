@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import click
@@ -10,6 +11,17 @@ import pytest
 from klaviyo_relay_worker.cli.letter_options import filter_of, moment
 
 
+@pytest.fixture
+def _elsewhere(monkeypatch):
+    """This machine's own zone is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
