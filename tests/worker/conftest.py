@@ -28,6 +28,7 @@ from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 from klaviyo_relay_worker.telemetry.event import Telemetry
+from waiting import wait_until
 
 Klaviyo = Callable[[Request], Answer]
 NOW = 1_800_000_000.0
@@ -96,16 +97,6 @@ class Talk:
 def talk() -> Talk:
     """See Talk."""
     return Talk()
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """What `is_so` returns as soon as that is true; AssertionError after `seconds`."""
-    until = time.monotonic() + seconds
-    while not (found := is_so()):
-        if time.monotonic() > until:
-            raise AssertionError(f"not so within {seconds} s")
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from klaviyo_relay_worker import dead_letters as module
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure
 from klaviyo_relay_worker.status import Status
+from settled_lanes import SettledLane
 
 NAME = "default:events"
 WHY = Failure(status=400, code="invalid", title="Invalid", detail="is wrong", pointer="/data/0")
@@ -40,13 +40,10 @@ def lane(redis, keys):
 
 
 @pytest.fixture
-def dead(redis, relay_settings, letters, lane):
+def dead(redis, keys, relay_settings, letters):
     """Three dead letters."""
     Producer(relay_settings).enqueue_many([COMMAND] * 3, bulk=False)
-    lease = Lease(lane.keys.lease)
-    redis.set(lease.key, lease.token)
-    entries, _, _ = lane.read("0-0", 10)
-    lane.settle(lease, entries, {entry.key: Dead(WHY) for entry in entries}, 1234.5)
+    SettledLane(redis, keys).settle(Dead(WHY), at=1234.5)
     return sorted(letters.all([NAME]), key=lambda one: one.id)
 
 
@@ -159,12 +156,9 @@ def test_a_page_is_discarded_in_one_step(letters, redis, keys):
 def bury(redis, settings, *commands):
     """Commands of one lane die as a planner makes them die, and are returned."""
     Producer(settings).enqueue_many(commands, bulk=False, timeout=10)
-    lane = Lane(redis, settings.keys, "default", commands[0].lane)
-    lease = Lease(lane.keys.lease)
-    redis.set(lease.key, lease.token)
-    while (read := lane.read("0-0", 1_000)) and (entries := read[0]):
-        lane.settle(lease, entries, {entry.key: Dead(WHY) for entry in entries}, 1234.5)
-    redis.delete(lease.key)
+    with SettledLane(redis, settings.keys, commands[0].lane) as settled:
+        while settled.settle(Dead(WHY), settled.read(1_000), at=1234.5):
+            pass
     return list(DeadLetters(redis, settings.keys).all([f"default:{commands[0].lane}"]))
 
 

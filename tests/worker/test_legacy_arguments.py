@@ -65,7 +65,7 @@ def test_since_limits_upwards_or_downwards_by_the_sort():
         ('["sum", "$value"]', "sum_value"),
     ],
 )
-def test_a_measurement_by_its_old_name(given, name):
+def test_a_measurement_is_known_by_its_old_name(given, name):
     assert measurement_of(given) == name
 
 
@@ -83,7 +83,7 @@ def test_a_measurement_that_is_gone_is_refused(given):
         ('[["$flow", "=", "X"]]', {"$flow": "X"}),
     ],
 )
-def test_a_condition(given, where):
+def test_a_condition_is_taken_apart_as_it_was_written(given, where):
     assert condition_of(given) == where
 
 
@@ -93,7 +93,7 @@ def test_a_condition_of_another_form_is_refused(given):
         condition_of(given)
 
 
-def test_the_days_of_an_export():
+def test_an_export_is_of_the_days_that_it_names():
     assert days_of(AT, str(AT)) == (MOMENT, MOMENT)
     assert days_of("2026-01-31", "2026-02-02") == ("2026-01-31", "2026-02-02")
     start, end = days_of(None, None)

@@ -10,9 +10,8 @@ from click.testing import CliRunner, Result
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import Command
 from klaviyo_relay_worker.cli.commands import cli
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure
+from settled_lanes import SettledLane
 
 WHY = Failure(status=400, code="invalid", title="Invalid", detail="is wrong")
 
@@ -44,12 +43,7 @@ def bury(redis, relay_settings: Settings) -> Callable[..., list[str]]:
 
     def bury(*commands: Command, why: Failure = WHY, at: float = 1_700_000_000.0) -> list[str]:
         Producer(relay_settings).enqueue_many(commands, bulk=False, timeout=10)
-        lane = Lane(redis, relay_settings.keys, "default", commands[0].lane)
-        lease = Lease(lane.keys.lease)
-        redis.set(lease.key, lease.token)
-        entries, _, _ = lane.read("0-0", len(commands))
-        lane.settle(lease, entries, {entry.key: Dead(why) for entry in entries}, at)
-        redis.delete(lease.key)
-        return [entry.envelope.id for entry in entries]
+        with SettledLane(redis, relay_settings.keys, commands[0].lane) as settled:
+            return settled.settle(Dead(why), at=at)
 
     return bury

@@ -10,6 +10,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from redis import Redis
 
@@ -104,4 +105,5 @@ def _entry(identity: bytes, fields: dict[bytes, bytes]) -> Entry:
     text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
     milliseconds = int(identity.partition(b"-")[0])
     at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return Entry(identity.decode(), at, Act(**{**text, "count": int(text["count"])}))  # type: ignore[arg-type]  # the others are text
+    # Not strict: Redis keeps the count as text.
+    return Entry(identity.decode(), at, msgspec.convert(text, Act, strict=False))

@@ -1,0 +1,77 @@
+"""The spool search: the row of a command, whose file it is, and whether Redis has it, too."""
+
+from __future__ import annotations
+
+import pytest
+
+from klaviyo_relay import Producer, Settings
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay_worker.spool_search import look
+
+
+@pytest.fixture
+def away(tmp_path):
+    """Settings of a Redis that never answers."""
+    return Settings(redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "away")
+
+
+def places(identity, settings, entrance=None, *, with_payload=False):
+    found = list(look(identity, settings, entrance, with_payload=with_payload))
+    return len(found), [place for some in found for place in some]
+
+
+def test_without_files_there_is_nowhere_to_look(away):
+    assert places("any", away) == (0, [])
+
+
+def test_a_row_is_found_among_others_by_the_whole_id(away):
+    producer = Producer(away)
+    ids = [producer.track("M", email=f"p{number}@shop.io") for number in range(3)]
+    files, [place] = places(ids[1], away)
+    assert (files, place.lane, place.verb, place.row) == (1, "default:events", "track", 2)
+    assert (place.is_shipped, place.is_orphaned, place.payload) == (None, False, None)
+    assert places(ids[1][:-1], away) == (1, [])
+    producer.close(0)
+
+
+def test_a_file_whose_process_has_ended_is_an_orphan(away):
+    producer = Producer(away)
+    identity = producer.track("M", email="ada@lovelace.dev")
+    producer.close(0)
+    _, [place] = places(identity, away)
+    assert place.is_orphaned
+
+
+def test_the_payload_is_for_whoever_asks(away):
+    producer = Producer(away)
+    identity = producer.track("M", email="ada@lovelace.dev")
+    _, [place] = places(identity, away, with_payload=True)
+    assert b"ada@lovelace.dev" in bytes(place.payload)
+    producer.close(0)
+
+
+def test_redis_tells_whether_it_has_a_row(redis, keys, relay_settings):
+    producer = Producer(relay_settings)
+    identity = producer.track("M", email="ada@lovelace.dev")
+    assert producer.flush(10).left == 0
+    entrance = LaneEntrance(redis, keys, 10**9)
+    _, [place] = places(identity, relay_settings, entrance)
+    assert place.is_shipped
+    redis.delete(keys.lane("default", "events").marks)
+    _, [place] = places(identity, relay_settings, entrance)
+    assert place.is_shipped is False
+    producer.close(0)
+
+
+def test_a_damaged_file_still_gives_what_is_whole_in_it(away):
+    producer = Producer(away)
+    ids = [producer.track("M", email="ada@lovelace.dev") for _ in range(2_000)]
+    producer.close(0)
+    [path] = away.spool_dir.glob("*.spool")
+    content = bytearray(path.read_bytes())
+    assert len(content) > 100_000
+    middle = len(content) // 2
+    content[middle : middle + 4_096] = b"\xff" * 4_096
+    path.write_bytes(bytes(content))
+    found = [len(places(identity, away)[1]) for identity in (ids[0], ids[-1])]
+    assert found == [1, 1]
