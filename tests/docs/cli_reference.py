@@ -17,7 +17,7 @@ import click
 
 from klaviyo_relay_worker.cli.commands import cli
 from klaviyo_relay_worker.cli.enqueue import VERB_COMMANDS
-from klaviyo_relay_worker.sandbox.__main__ import _parser as sandbox_parser
+from klaviyo_relay_worker.sandbox.__main__ import parser as sandbox_parser
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 HEAD = """\

@@ -112,7 +112,7 @@ def test_a_sweep_does_not_ring_for_a_lane_that(doorbell, rings, redis, keys, why
 def test_a_snooze_that_ends_soon_is_waited_for_exactly(doorbell, redis, keys):
     put_in(redis, keys)
     redis.hset(keys.lane(*LANE).state, "until", f"{time.time() + 0.3:.3f}")
-    assert doorbell.sweep() <= 0.3
+    assert doorbell.sweep() <= 0.301  # the time is kept in whole milliseconds
 
 
 def test_shipping_rings_at_once(running, rings, relay_settings, redis, keys, until):  # noqa: PLR0917 - fixtures

@@ -401,7 +401,7 @@ def reads_of(name):
 def test_every_method_that_reads_is_looked_at():
     called = "".join(getsource(read) for read in READS.values())
     for group in ("profiles", "events", "metrics", "lists", "segments"):
-        for name in vars(type(getattr(Reader(Pupil()), group))):
+        for name in dir(type(getattr(Reader(Pupil()), group))):
             if name.islower() and not name.startswith("_") and name != "id_given":
                 assert f"reader.{group}.{name}(" in called or (group, name) == ("metrics", "id_of")
 

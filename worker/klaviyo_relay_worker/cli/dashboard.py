@@ -13,7 +13,13 @@ from klaviyo_relay_worker.settings import WorkerSettings
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65_535), default=8765, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8765,
+    show_default=True,
+    help="port to listen at; 0 takes a free one",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen at")
 @click.option(
     "--name", "names", multiple=True, help="a host name by which a proxy asks; may be repeated"

@@ -13,6 +13,7 @@ from klaviyo_relay.commands import KINDS, TRACK_ONCE_ID, Command, Track
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.producer import Producer
+from klaviyo_relay_worker.cli.field_help import ACCOUNT_HELP, FIELD_HELP
 
 _OBJECTS = ("properties", "location", "append", "unappend", "profile")
 _LISTS = ("unset", "channels")
@@ -21,20 +22,34 @@ _FLUSH_SECONDS = 5.0
 _SUMMARIES = {
     "track_once": "As track, but Klaviyo keeps a profile's first event of this metric alone."
 }
+_EXAMPLES = {
+    "track": 'track "Placed Order" --email ada@lovelace.dev --value 23.99',
+    "track_once": 'track-once "Signed Up" --email ada@lovelace.dev',
+    "identify": "identify --email ada@lovelace.dev --first-name Ada --properties '{\"tier\": 1}'",
+    "add_to_list": "add-to-list --list-name VIP --email ada@lovelace.dev",
+    "remove_from_list": "remove-from-list --list-name VIP --email ada@lovelace.dev",
+    "create_list": "create-list VIP",
+    "rename_list": "rename-list --list-name VIP --new-name Friends",
+    "delete_list": "delete-list --list-name VIP",
+    "subscribe": "subscribe --list-id Xyz123 --email ada@lovelace.dev --source till",
+    "unsubscribe": "unsubscribe --email ada@lovelace.dev",
+    "suppress": "suppress --email ada@lovelace.dev",
+    "unsuppress": "unsuppress --email ada@lovelace.dev",
+    "delete_profile": "delete-profile --email ada@lovelace.dev",
+}
 
 
 def _parameter(field: FieldInfo, kind: type[Command]) -> click.Parameter:
     name = field.name
     if name in _ARGUMENTS[:1] or (name == "list_name" and kind.__name__ == "CreateList"):
         return click.Argument([name])
-    option = f"--{name.replace('_', '-')}"
+    option, text = f"--{name.replace('_', '-')}", FIELD_HELP[name]
     if name in _LISTS:
-        return click.Option([option, name], multiple=True, help="may be given several times")
+        return click.Option([option, name], multiple=True, help=text)
     if name == "backfill":
-        return click.Option([option, name], is_flag=True, default=None)
+        return click.Option([option, name], is_flag=True, default=None, help=text)
     if name == "value":
-        return click.Option([option, name], type=float)
-    text = "a JSON object" if name in _OBJECTS else None
+        return click.Option([option, name], type=float, help=text)
     return click.Option([option, name], help=text, required=field.required)
 
 
@@ -47,14 +62,18 @@ def _command(kind: type[Command], name: str = "", **fixed: str) -> click.Command
     verb = str(kind.__struct_config__.tag)
     parameters = [_parameter(field, kind) for field in fields(kind) if field.name not in fixed]
     if verb == "track":
-        parameters.append(click.Option(["--profile"], help="a JSON object, as identify takes it"))
-    parameters.append(click.Option(["--account"], default=DEFAULT_ACCOUNT, show_default=True))
+        parameters.append(click.Option(["--profile"], help=FIELD_HELP["profile"]))
+    parameters.append(
+        click.Option(["--account"], default=DEFAULT_ACCOUNT, show_default=True, help=ACCOUNT_HELP)
+    )
     summary = _SUMMARIES.get(name) or (kind.__doc__ or "").splitlines()[0]
+    example = _EXAMPLES[name or verb]
     return click.Command(
         (name or verb).replace("_", "-"),
         params=parameters,
         callback=lambda account, **given: _enqueue(verb, account, {**given, **fixed}),
-        help=f"{summary}\n\nPrints the command's id once it is in Redis.",
+        help=f"{summary}\n\nPrints the command's id once it is in Redis.\n\n"
+        f"\b\nExample:\n  klaviyo-relay {example}",
     )
 
 

@@ -12,6 +12,7 @@ from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.producer import Producer
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings
+from klaviyo_relay_worker.cli.field_help import ACCOUNT_HELP
 from klaviyo_relay_worker.erasure import Erasure
 from klaviyo_relay_worker.plan.privacy import identity_of
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
@@ -24,7 +25,7 @@ _FLUSH_SECONDS = 5.0
 @click.option("--email", help="e-mail address")
 @click.option("--phone-number", help="number in E.164 form")
 @click.option("--profile-id", help="Klaviyo's id of the profile")
-@click.option("--account", default=DEFAULT_ACCOUNT, show_default=True)
+@click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help=ACCOUNT_HELP)
 def forget(
     email: str | None, phone_number: str | None, profile_id: str | None, account: str
 ) -> None:

@@ -19,6 +19,7 @@ from klaviyo_relay.envelope import DEFAULT_ACCOUNT
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.keys import split
 from klaviyo_relay.settings import Settings
+from klaviyo_relay_worker.cli.field_help import ACCOUNT_HELP
 from klaviyo_relay_worker.cli.load_options import mapping_of, mapping_options
 from klaviyo_relay_worker.cli.load_watch import TerminalWatch, told_seconds
 from klaviyo_relay_worker.cli.redis_access import wait_for_redis
@@ -45,7 +46,7 @@ _SOME_REFUSED = 3
 @click.option("--encoding", default="utf-8", show_default=True, help="of CSV")
 @click.option("--query", help='with a database URL: "SELECT ..."')
 @click.option("--source", "name", help="makes a load of standard input or a query resumable")
-@click.option("--account", default=DEFAULT_ACCOUNT, show_default=True)
+@click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help=ACCOUNT_HELP)
 @click.option(
     "--priority", type=click.Choice(["bulk", "live"]), default="bulk", show_default=True,
     help="lanes behind live commands, or those of live commands",

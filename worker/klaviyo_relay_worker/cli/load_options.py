@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from klaviyo_relay.commands import VERBS
+from klaviyo_relay_worker.cli.field_help import FIELD_HELP
 from klaviyo_relay_worker.load.errors import UsageFaultsError
 from klaviyo_relay_worker.load.mapping import FIELDS, Mapping, read_mapping
 from klaviyo_relay_worker.load.roles import flag_of
@@ -20,7 +21,13 @@ AnyFunction = Callable[..., Any]
 
 
 def _column_option(field: str) -> Any:
-    return click.option(flag_of(field), _PREFIX + field, metavar="COLUMN", hidden=field in _RARE)
+    return click.option(
+        flag_of(field),
+        _PREFIX + field,
+        metavar="COLUMN",
+        hidden=field in _RARE,
+        help=FIELD_HELP.get(field, "what was done, such as Placed Order"),
+    )
 
 
 # Not in --help, which would be all columns; docs/load.md tells the rule.

@@ -33,6 +33,7 @@ logger = logging.getLogger("klaviyo_relay_worker.run")
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
+    help="the least that is logged",
 )
 @click.option(
     "--log-format",
@@ -117,7 +118,12 @@ def _telemetry(host: str, port: int | None) -> Telemetry:
 )
 @click.pass_context
 def sandbox(context: click.Context) -> None:
-    """A stand-in for Klaviyo to develop against; see klaviyo-relay sandbox --help."""
+    r"""A stand-in for Klaviyo to develop against.
+
+    \b
+    Example:
+      klaviyo-relay sandbox --port 8099
+    """
     from klaviyo_relay_worker.sandbox.__main__ import main
 
     sys.exit(main(context.args))
@@ -127,11 +133,15 @@ def sandbox(context: click.Context) -> None:
 @click.option("--customers", type=click.IntRange(1), help="only the first so many")
 @click.option("--live", "live_address", metavar="ADDRESS", help="send a few to Klaviyo itself")
 def demo(customers: int | None, live_address: str | None) -> None:
-    """Deliver a real shop's purchase history: 2,357 customers, 6,919 orders.
+    r"""Deliver a real shop's purchase history: 2,357 customers, 6,919 orders.
 
     Starts a private Redis, a stand-in for Klaviyo with Klaviyo's real rate limits, and a worker.
     --live sends to Klaviyo itself instead: a handful of customers with addresses made from yours
     (you+1@...), with KLAVIYO_API_KEY, after a question.
+
+    \b
+    Example:
+      klaviyo-relay demo --customers 100
     """
     from klaviyo_relay_worker.demo import run_demo, run_live_demo
 

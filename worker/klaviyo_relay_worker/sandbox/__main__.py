@@ -15,7 +15,7 @@ from .sandbox import Sandbox
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; prints one JSON line with the URL when ready."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -37,12 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m klaviyo_relay_worker.sandbox",
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    found = argparse.ArgumentParser(
+        prog="klaviyo-relay sandbox",
         description="A stand-in for Klaviyo's API on this machine. Nothing leaves it.",
     )
-    add = parser.add_argument
+    add = found.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free one (%(default)s)")
     add("--no-limits", action="store_true", help="answer without rate limits")
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="decides ids and the chance in faults (%(default)s)")
     add("--record", type=Path, help="keep the account in this file, and go on with it next time")
     add("--log", type=Path, help="append every request with its status to this file")
-    return parser
+    return found
 
 
 if __name__ == "__main__":

@@ -115,7 +115,13 @@ def members(
 @click.command(cls=LongListing)
 @_list_options
 @people_options
-@click.option("--channel", type=click.Choice(["email", "sms"]), default="email", show_default=True)
+@click.option(
+    "--channel",
+    type=click.Choice(["email", "sms"]),
+    default="email",
+    show_default=True,
+    help="which consent counts",
+)
 def subscribers(
     desk: Desk, *, list_id: str | None, list_name: str | None, channel: Any, **people: Any
 ) -> None:

@@ -59,6 +59,7 @@ def _conditions(
     type=click.Choice(["hour", "day", "week", "month"]),
     default="day",
     show_default=True,
+    help="one number for each",
 )
 @click.option("--by", multiple=True, metavar="DIMENSION", help="a row each; repeatable")
 @click.option(
