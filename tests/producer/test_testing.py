@@ -1,3 +1,5 @@
+"""The testing kit; and by it `sinks`, since a capture is the one diversion that there is."""
+
 import subprocess
 import sys
 import threading
