@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -20,6 +19,7 @@ from klaviyo_relay.errors import (
 from klaviyo_relay.lane_entrance import LaneEntrance, Shipped, Survey
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
+from klaviyo_relay.sources import LOAD, unique
 from klaviyo_relay.trace_context import current_trace
 
 CHUNK_COMMANDS = 500
@@ -93,7 +93,7 @@ def enqueue_many(
     timeout: float | None,
 ) -> Enqueued:
     """See `Producer.enqueue_many`; closes the entrance."""
-    loading = Loading(entrance, f"load-{source or os.urandom(6).hex()}", timeout, settings)
+    loading = Loading(entrance, _source(source), timeout, settings)
     remaining = iter(enumerate(commands, 1))
     given = 0
     try:
@@ -108,6 +108,10 @@ def enqueue_many(
         return Enqueued(given, loading.added)
     finally:
         entrance.close()
+
+
+def _source(name: str | None) -> str:
+    return LOAD + name if name else unique(LOAD)
 
 
 class _Read(NamedTuple):

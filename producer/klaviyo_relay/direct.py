@@ -6,12 +6,12 @@ is told that the command was not accepted, though Redis may have taken it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from klaviyo_relay.errors import BackpressureError, RedisUnavailableError, RelayError
+from klaviyo_relay.sources import DIRECT, unique
 
 if TYPE_CHECKING:
     from klaviyo_relay.lane_entrance import LaneEntrance
@@ -26,7 +26,7 @@ class DirectShipment:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._source = f"direct-{os.urandom(6).hex()}"
+        self._source = unique(DIRECT)
         self._number = 0
         self._guard = threading.Lock()
         self._entrance: LaneEntrance | None = None

@@ -29,8 +29,7 @@ from klaviyo_relay.commands import (
     Unsubscribe,
     Unsuppress,
 )
-from klaviyo_relay.errors import InvalidCommandError
-from klaviyo_relay.validation import COMMAND_MAX_BYTES, PROFILE_MAX_BYTES
+from klaviyo_relay.validation import COMMAND_MAX_BYTES, PROFILE_MAX_BYTES, json_size
 
 SCHEMA_VERSION = 1
 DEFAULT_ACCOUNT = "default"
@@ -233,7 +232,4 @@ def lane_of(command: Command, *, bulk: bool = False) -> str:
 
 def _check_size(command: Command, size: int) -> None:
     most = COMMAND_MAX_BYTES if isinstance(command, Track) else PROFILE_MAX_BYTES
-    if size > most:
-        raise InvalidCommandError(
-            type(command).__name__.lower(), f"must have at most {most} bytes as JSON, has {size}"
-        )
+    json_size(type(command).__name__.lower(), size, most)

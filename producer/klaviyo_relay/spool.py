@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from klaviyo_relay.sources import unique
 
 if TYPE_CHECKING:
     from klaviyo_relay.marks import Marks
@@ -365,7 +366,7 @@ class OwnSpool(SpoolFile):
         Raises:
             SpoolError: the directory or the file cannot be written.
         """
-        source = os.urandom(6).hex()
+        source = unique()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = SpoolLock.take(directory / f"{digest}-{source}{LOCK_SUFFIX}")

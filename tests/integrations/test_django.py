@@ -1,4 +1,4 @@
-"""The Django integration in this process, with two databases."""
+"""`klaviyo_relay.contrib.django`, all of it, in this process, with two databases."""
 
 import asyncio
 import io
@@ -190,19 +190,19 @@ def test_all_verbs_are_there_except_the_one_that_cannot_wait():
 class _Checkout(CaptureMixin, TestCase):
     __test__ = False
 
-    def test_with_the_callbacks_run(self):
+    def test_what_runs_after_the_commit_is_captured(self):
         with self.captureOnCommitCallbacks(execute=True):
             klaviyo.track("M", email=ADA)
         self.relay.assert_tracked("M", count=1)
 
-    def test_without_the_failure_says_what_is_missing(self):
+    def test_what_waits_for_the_commit_is_named_in_the_failure(self):
         klaviyo.track("M", email=ADA)
         assert klaviyo.waiting_for_commit() == 1
         with pytest.raises(AssertionError, match=r"1 on_commit functions wait .*Callbacks"):
             self.relay.assert_tracked("M")
 
 
-def test_djangos_testcase_with_the_mixin():
+def test_djangos_testcase_works_with_the_mixin():
     result = unittest.TestResult()
 
     unittest.defaultTestLoader.loadTestsFromTestCase(_Checkout).run(result)
@@ -306,7 +306,7 @@ def said_by(what):
     return out.getvalue()
 
 
-def test_status_and_flush(redis_url, tmp_path, lanes):
+def test_status_says_what_waits_and_flush_ships_it(redis_url, tmp_path, lanes):
     away = Settings(
         redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "spool", exit_seconds=0.0
     )

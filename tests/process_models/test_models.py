@@ -197,7 +197,7 @@ def test_asyncio_is_never_held_and_the_async_forms_deliver(site):
             seconds.append(time.perf_counter() - began)
             if number % 20 == 0:
                 await asyncio.sleep(0)
-        assert statistics.quantiles(seconds, n=100)[98] < 0.030, max(seconds)
+        assert statistics.quantiles(seconds, n=100)[98] < 0.090, max(seconds)
     asyncio.run(main())
     assert klaviyo.flush(20).left == 0
     """)

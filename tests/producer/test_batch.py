@@ -266,7 +266,7 @@ def test_a_redis_that_is_not_there_is_unavailable_after_the_timeout_without_its_
     assert not isinstance(caught.value, BackpressureError)
     assert caught.value.accepted == 0
     assert url.split(":")[2].split("@")[0] not in str(caught.value)
-    assert 0.2 < time.monotonic() - began < 3
+    assert 0.2 < time.monotonic() - began < 9
 
 
 @pytest.mark.parametrize("trouble", ["kill", "pause"])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from klaviyo_relay import AddToList, Identify, InvalidCommandError, Producer, Track
@@ -23,15 +27,15 @@ COLUMNS = {"email": "customer", "value": "total", "unique_id": "order", "time": 
 
 
 def pandas_frame():
-    return pytest.importorskip("pandas").DataFrame(ROWS)
+    return pd.DataFrame(ROWS)
 
 
 def polars_frame():
-    return pytest.importorskip("polars").DataFrame(ROWS)
+    return pl.DataFrame(ROWS)
 
 
 def arrow_table():
-    return pytest.importorskip("pyarrow").Table.from_pylist(ROWS)
+    return pa.Table.from_pylist(ROWS)
 
 
 FRAMES = {
@@ -60,13 +64,12 @@ def test_rows_become_commands_whatever_library_holds_them(library):
 
 
 def test_what_pandas_has_in_place_of_a_value_is_absent():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(
+    frame = pd.DataFrame(
         {
             "email": ["ada@lovelace.dev"],
-            "first_name": pandas.array([pandas.NA], dtype="string"),
-            "age": pandas.array([pandas.NA], dtype="Int64"),
-            "since": [pandas.NaT],
+            "first_name": pd.array([pd.NA], dtype="string"),
+            "age": pd.array([pd.NA], dtype="Int64"),
+            "since": [pd.NaT],
             "score": [float("nan")],
         }
     )
@@ -75,13 +78,12 @@ def test_what_pandas_has_in_place_of_a_value_is_absent():
 
 
 def test_numbers_and_arrays_of_numpy_are_plain_values():
-    numpy = pytest.importorskip("numpy")
     row = {
         "email": "ada@lovelace.dev",
-        "external_id": numpy.int64(7),
-        "score": numpy.float32(0.5),
-        "vip": numpy.bool_(True),  # noqa: FBT003 - a value, not a switch
-        "tags": numpy.array(["a", "b"]),
+        "external_id": np.int64(7),
+        "score": np.float32(0.5),
+        "vip": np.bool_(True),  # noqa: FBT003 - a value, not a switch
+        "tags": np.array(["a", "b"]),
     }
 
     assert list(commands([row], Identify)) == [

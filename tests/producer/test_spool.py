@@ -405,7 +405,7 @@ def test_the_lock_is_free_when_the_parent_is_gone_though_a_child_lives(
 ):
     process = program(
         """
-        import os, sys, time
+        import os, signal, sys
         from pathlib import Path
         from klaviyo_relay.spool import OwnSpool
         spool = OwnSpool.create(Path(sys.argv[1]), "0a1b2c3d")
@@ -414,11 +414,10 @@ def test_the_lock_is_free_when_the_parent_is_gone_though_a_child_lives(
         if pid == 0:
             spool.lock.release()
             os.write(1, b"%d\\n" % os.getpid())
-            signal = os.read(0, 1)
+            os.read(0, 1)
             os._exit(0)
         os.waitpid(pid, os.WNOHANG)
-        while True:
-            time.sleep(1)
+        signal.pause()
         """,
         directory,
     )

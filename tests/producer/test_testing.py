@@ -1,3 +1,5 @@
+"""The testing kit; and by it `sinks`, since a capture is the one diversion that there is."""
+
 import subprocess
 import sys
 import threading
@@ -316,7 +318,7 @@ def test_a_count_is_exact(relay):
         assert said.startswith(f"expected {count} x track(metric='M'), captured 2\n")
 
 
-def test_lists_and_consent(relay):
+def test_lists_and_consent_have_assertions_of_their_own(relay):
     klaviyo.add_to_list("Y6nRLr", email=ADA)
     klaviyo.remove_from_list(list_name="News", email=ADA)
     klaviyo.subscribe("Y6nRLr", email=ADA, channels=["email"], source="shop")
@@ -336,7 +338,7 @@ def test_lists_and_consent(relay):
     refusal(relay.assert_sent, AddToList, email=BOB)
 
 
-def test_what_must_not_be_sent(relay):
+def test_what_must_not_be_sent_is_refused_with_what_was(relay):
     klaviyo.track("M", email=ADA)
 
     relay.assert_not_tracked("N")

@@ -1,7 +1,8 @@
 """Housekeeping, on a real server."""
 
 from klaviyo_relay.keys import Keys
-from klaviyo_relay_worker.housekeeping import DAY_SECONDS, prune_joins, prune_marks
+from klaviyo_relay.sources import DAY_SECONDS
+from klaviyo_relay_worker.housekeeping import prune_joins, prune_marks
 
 LANE = "default:events"
 MARKS = Keys().lane("default", "events").marks

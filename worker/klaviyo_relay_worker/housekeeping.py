@@ -8,11 +8,9 @@ from typing import Any
 from redis import Redis
 
 from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.sources import DAY_SECONDS, kept_seconds
 
-HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
-# A spool file may come back with a machine that was switched off; a Celery task comes back within
-# the broker's visibility time-out, which is hours at the most.
-MARK_SECONDS, TASK_MARK_SECONDS = 30 * DAY_SECONDS, 2 * DAY_SECONDS
+HOUR_SECONDS = 3600.0
 # An unsubscribe waits for half an hour after the last join, or as long as the lists lanes take.
 JOIN_SECONDS = 2 * DAY_SECONDS
 _SCAN_COUNT = 500
@@ -30,7 +28,7 @@ def prune_marks(redis: Redis, keys: Keys, lanes: Iterable[str]) -> int:
         old = [
             source
             for source, mark in redis.hscan_iter(marks, count=_SCAN_COUNT)
-            if clock[0] - int(mark.partition(b"@")[2]) > _lifetime(source)
+            if clock[0] - int(mark.partition(b"@")[2]) > kept_seconds(source.decode())
         ]
         if old:
             pruned += int(redis.hdel(marks, *old))
@@ -53,7 +51,3 @@ def prune_joins(redis: Redis, keys: Keys, lanes: Iterable[str]) -> int:
         if old:
             pruned += int(redis.hdel(key, *old))
     return pruned
-
-
-def _lifetime(source: bytes) -> float:
-    return TASK_MARK_SECONDS if source.startswith(b"task-") else MARK_SECONDS

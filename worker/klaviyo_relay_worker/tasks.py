@@ -23,6 +23,7 @@ from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
 from klaviyo_relay.errors import BackpressureError, InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.scripts import script_of
+from klaviyo_relay.sources import TASK
 from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker import dead_letters
 from klaviyo_relay_worker.planner import Planner
@@ -132,7 +133,7 @@ def _enter(
         _patiently(_bury, office, verb, identity, keywords, str(error))
         return
     for number, (lane, message) in enumerate(messages, 1):
-        _patiently(office.entrance.ship, lane, f"task-{identity}", [(number, message)])
+        _patiently(office.entrance.ship, lane, TASK + identity, [(number, message)])
 
 
 def _check_form(arguments: tuple[Any, ...], account: object) -> None:

@@ -13,8 +13,9 @@ before all below it are.
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple, Protocol
+
+from klaviyo_relay.sources import OUTBOX, unique
 
 TABLE = "klaviyo_relay_outbox"
 STATE_TABLE = "klaviyo_relay_outbox_state"
@@ -100,4 +101,4 @@ class OutboxStore(Protocol):
 
 def new_source() -> str:
     """A name for an outbox that no other has."""
-    return f"outbox-{os.urandom(6).hex()}"
+    return unique(OUTBOX)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker.housekeeping import DAY_SECONDS, MARK_SECONDS
+from klaviyo_relay.sources import DAY_SECONDS, MARK_SECONDS
 from klaviyo_relay_worker.load.errors import LoadError
 
 # A mark is pruned by the hour; a checkpoint is distrusted a good while before.

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.errors import RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.settings import Settings
+from klaviyo_relay.sources import LOAD
 from klaviyo_relay_worker.load.checkpoint import Checkpoint, CheckpointFile, Position, Tally
 from klaviyo_relay_worker.load.errors import LoadError
 from klaviyo_relay_worker.load.making import Made, Maker
@@ -102,7 +103,7 @@ class _Notes:
     def __init__(self, order: Order, source: Source) -> None:
         self._order = order
         self._file = CheckpointFile(order.checkpoint_path) if source.file is not None else None
-        name = f"load-{order.source_of(source.content)}"
+        name = LOAD + order.source_of(source.content)
         self._fresh = Checkpoint(content=source.content, source=name)
         self._noted_at = time.monotonic()
 
