@@ -7,8 +7,7 @@ import random
 import pytest
 
 from klaviyo_relay import AddToList, DeleteProfile, RemoveFromList, Subscribe, Unsubscribe
-from klaviyo_relay_worker import judge
-from klaviyo_relay_worker.klaviyo import limits
+from klaviyo_relay_worker import judge, limits
 from klaviyo_relay_worker.plan import consent, privacy
 
 PEOPLE = [f"p{n}@shop.io" for n in range(4)]

@@ -8,6 +8,7 @@ import pytest
 
 from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay_worker import status
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
