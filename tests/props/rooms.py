@@ -156,12 +156,16 @@ class Rooms:
 
     def ship(self, *commands: Command) -> None:
         """Commands into the lane, and into the intake."""
+        self.put(*commands)
+        self.intake.fill(self.clock.now())
+
+    def put(self, *commands: Command) -> None:
+        """Commands into the lane, and nobody has read them yet."""
         entrance = LaneEntrance(self.redis, self.keys, 10**9)
         for command in commands:
             at = int(self.clock.now() * 1000)
             envelope = Envelope(id=new_id(), account=ACCOUNT, at=at, command=command)
             entrance.ship(self.lane.name, f"test-{envelope.id}", [(1, encode(envelope))])
-        self.intake.fill(self.clock.now())
 
     def plan(self) -> list[Batch]:
         """What goes out now; it is in flight then."""

@@ -182,7 +182,8 @@ def lineup(rooms_of):
     return rooms
 
 
-def test_a_line_up_sends_one_batch_at_a_time(lineup):
+def test_a_line_up_sends_one_batch_at_a_time(lineup, monkeypatch):
+    monkeypatch.setattr(profiles, "BULK_MOST", 5)
     [first] = lineup.plan()
     assert len(first.entries) == 1
     assert lineup.plan() == []

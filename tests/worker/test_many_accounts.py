@@ -14,7 +14,6 @@ from klaviyo_relay import AddToList, DeleteProfile, Identify, Producer, Subscrib
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker import planner as module
 from klaviyo_relay_worker.doorbell import Doorbell
-from klaviyo_relay_worker.standby import Standby
 from klaviyo_relay_worker.tasks import _deliver
 
 LANES = ("events", "profiles", "lists", "consent", "privacy")
@@ -166,17 +165,3 @@ def test_an_account_has_half_of_the_senders_unless_it_is_alone(house, sandbox, m
     planner.deliver("default", "profiles")
     assert house.numbers("profiles") == {"delivered": 4}
     assert most["ever"] == 4 // keys
-
-
-@pytest.mark.parametrize(("keys", "takes"), [(1, True), (2, False)], ids=["alone", "several"])
-def test_of_the_standbys_threads_an_account_has_half_unless_it_is_alone(house, until, keys, takes):
-    accounts = ["default", "other"][:keys]
-    planner = house.make_planner(api_keys={account: f"pk_{account}" for account in accounts})
-    standby = Standby(lambda: planner, lambda _: None, lambda _: None)
-    busy = {f"default:lane{number}": threading.current_thread() for number in range(4)}
-    standby._at_work.update(busy)
-    house.enqueue(Track(metric="M", email="ada@shop.io"))
-    assert standby.take("default:events") is takes
-    assert standby.take("other:events") is (keys > 1)
-    until(lambda: len(standby._at_work) == len(busy))
-    assert house.numbers("events") == ({"delivered": 1} if takes else {"backlog": 1})

@@ -8,9 +8,8 @@ import pytest
 
 from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import fingerprints, status
+from klaviyo_relay_worker import status
 from klaviyo_relay_worker.breaker import Breakers
-from klaviyo_relay_worker.fingerprints import Auditor
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
@@ -164,92 +163,3 @@ def test_a_namespace_is_counted_by_itself(redis, relay_settings, report):
     Producer(other).enqueue_many([Identify(email="a@x.io")])
     assert report()["accounts"] == {}
     assert list(Status(redis, other.keys).report()["accounts"]) == ["default"]
-
-
-# --- stored ids -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def settled(redis, keys, relay_settings, lane):
-    """A lane of eight with commands in every place; returns the keys of the two in the stream."""
-    people = [Identify(email=f"p{n}@x.io") for n in range(8)]
-    Producer(relay_settings).enqueue_many(people, bulk=False)
-    lease = Lease(lane.keys.lease)
-    redis.set(lease.key, lease.token)
-    entries, _, _ = lane.read("0-0", 10)
-    outcomes = [
-        Delivered(), Dead(Failure()), Dropped("r"), Parked(1e9, "x"),
-        Following("J", 0), Following("J", 1),
-    ]  # fmt: skip
-    by_key = {entry.key: one for entry, one in zip(entries, outcomes, strict=False)}
-    lane.settle(lease, entries, by_key, time.time())
-    return entries
-
-
-def verdict(report):
-    return {name: report["accounts"]["default"]["lanes"]["profiles"][name] for name in VERDICT}
-
-
-VERDICT = ("lost", "surplus", "checked")
-
-
-@pytest.fixture(params=[False, True], ids=["in one step", "page by page"])
-def looked_at(request, report, monkeypatch):
-    """The verdict on the lane, by either way of looking at its ids."""
-    if request.param:
-        monkeypatch.setattr(status, "IDS_MOST", 0)
-        monkeypatch.setattr(fingerprints, "_PAGE", 2)
-    return lambda: verdict(report(audits=request.param))
-
-
-def test_what_adds_up_is_neither_lost_nor_too_much(settled, looked_at):
-    assert looked_at() == {"lost": 0, "surplus": 0, "checked": "ids"}
-
-
-def test_an_entry_deleted_by_hand_is_lost(redis, settled, lane, looked_at):
-    redis.xdel(lane.keys.stream, settled[-1].key)
-    assert looked_at() == {"lost": 1, "surplus": 0, "checked": "ids"}
-
-
-def test_an_entry_added_by_hand_is_too_much(redis, settled, lane, looked_at):
-    redis.xadd(lane.keys.stream, {"e": b"{}"})
-    assert looked_at() == {"lost": 0, "surplus": 1, "checked": "ids"}
-
-
-def test_a_double_count_hides_no_loss(redis, settled, lane, looked_at):
-    redis.hincrby(lane.keys.counts, "delivered", 1)
-    redis.xdel(lane.keys.stream, settled[-1].key)
-    assert looked_at() == {"lost": 1, "surplus": 1, "checked": "ids"}
-
-
-@pytest.mark.parametrize("place", ["parked", "dead"])
-def test_a_command_that_was_exchanged_is_lost(redis, settled, lane, looked_at, place):
-    [name] = redis.hkeys(getattr(lane.keys, place))
-    redis.hdel(getattr(lane.keys, place), name)
-    redis.hset(getattr(lane.keys, place), "another", b"{}")
-    assert looked_at() == {"lost": 1, "surplus": 1, "checked": "ids"}
-
-
-def test_the_rows_of_a_job_that_vanished_are_lost(redis, settled, lane, looked_at):
-    redis.hdel(lane.keys.following, "J")
-    assert looked_at() == {"lost": 2, "surplus": 0, "checked": "ids"}
-
-
-def test_of_a_large_lane_only_an_audit_looks_at_the_ids(redis, settled, lane, report, monkeypatch):
-    monkeypatch.setattr(status, "IDS_MOST", 4)
-    redis.hincrby(lane.keys.counts, "delivered", 1)
-    redis.xdel(lane.keys.stream, settled[-1].key)
-    assert verdict(report()) == {"lost": 0, "surplus": 0, "checked": "counts"}
-    assert verdict(report(audits=True)) == {"lost": 1, "surplus": 1, "checked": "ids"}
-
-
-def test_an_audit_of_a_lane_that_never_rests_says_so(redis, settled, lane, report, monkeypatch):
-    monkeypatch.setattr(status, "IDS_MOST", 0)
-    look = Auditor._sum_of_all
-
-    def look_while_it_changes(self, keys):
-        redis.hincrby(keys.counts, "revision", 1)
-        return look(self, keys)
-
-    monkeypatch.setattr(Auditor, "_sum_of_all", look_while_it_changes)
-    assert verdict(report(audits=True)) == {"lost": 0, "surplus": 0, "checked": "busy"}

@@ -18,9 +18,7 @@ _NAME_CHARACTERS = 100
 def be_discreet() -> None:
     """Keep the contents of messages out of this process's log from now on."""
     for name in (_POOL, _CONSUMER):
-        logger = logging.getLogger(name)
-        if _veil not in logger.filters:
-            logger.addFilter(_veil)
+        logging.getLogger(name).addFilter(_veil)
 
 
 def _veil(record: logging.LogRecord) -> bool:

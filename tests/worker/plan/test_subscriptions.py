@@ -117,8 +117,10 @@ def test_who_left_one_list_may_join_another(talk, list_id, is_left):
     assert left_of(talk, by_mail(talk), list_suppressed(talk.now + 1, list_id)) is is_left
 
 
-def test_a_subscribe_without_a_list_minds_no_list(talk):
-    assert left_of(talk, by_mail(talk), list_suppressed(talk.now + 1), list_id=None)
+@pytest.mark.parametrize("of_list", [LIST, None])
+def test_a_subscribe_without_a_list_minds_no_list(talk, of_list):
+    marketing = list_suppressed(talk.now + 1, of_list)
+    assert left_of(talk, by_mail(talk), marketing, list_id=None)
 
 
 @pytest.mark.parametrize(

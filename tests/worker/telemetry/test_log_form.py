@@ -11,7 +11,6 @@ import warnings
 
 import pytest
 
-from klaviyo_relay_worker.discretion import be_discreet
 from klaviyo_relay_worker.telemetry import log_form
 from klaviyo_relay_worker.telemetry.event import DeliveryAttempted, Telemetry
 from klaviyo_relay_worker.telemetry.log import KEYS, log
@@ -115,36 +114,6 @@ def test_what_others_add_to_their_records_stays_out(said):
     read = said("json")
     logging.getLogger("celery.app.trace").info("done", extra={"data": {"kwargs": "ada@shop.io"}})
     assert "data" not in json.loads(read())
-
-
-def test_celery_tells_of_a_message_that_it_cannot_use_without_its_body(said):
-    from celery.worker.consumer import consumer
-
-    be_discreet()
-    read = said("json")
-    body = '{"email": "ada@lovelace.dev"}'
-    try:
-        {}["klaviyo_relay.trakc"]
-    except KeyError as error:
-        consumer.error(
-            consumer.UNKNOWN_TASK_ERROR, error, body, {"kwargsrepr": body}, {}, exc_info=True
-        )
-        consumer.error(consumer.INVALID_TASK_ERROR, error, body)
-    consumer.warn(consumer.UNKNOWN_FORMAT, body)
-    consumer.error(consumer.MESSAGE_DECODE_ERROR, error_of(body), "json", "utf-8", body, body)
-    texts = [json.loads(line)["event"] for line in read().splitlines()]
-    hidden = "; it is thrown away. What was in it may be private, and is not shown"
-    assert texts == [
-        "Received unregistered task of type 'klaviyo_relay.trakc'" + hidden,
-        "Received invalid task message" + hidden,
-        "Received and deleted unknown message.  Wrong destination?!?" + hidden,
-        "Can't decode message body" + hidden,
-    ]
-    assert "lovelace" not in read()
-
-
-def error_of(text):
-    return ValueError(text)
 
 
 def test_warnings_and_ends_of_threads_are_lines_too(said):

@@ -29,7 +29,7 @@ from klaviyo_relay_worker.plan.batch import (
 )
 from klaviyo_relay_worker.plan.lists import any_filter
 
-# Klaviyo allows 3 deletions a second (`klaviyo.limits`, DELETE_PROFILE).
+# Klaviyo allows 3 deletions a second (`limits`, DELETE_PROFILE).
 AT_ONCE_MOST = 3
 CHECK_AGAIN_SECONDS = 600.0
 IN_FLIGHT_AGAIN_SECONDS = 2.0
