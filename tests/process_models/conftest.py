@@ -22,9 +22,10 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay import Settings
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay_worker.embedded import PrivateRedis, find_server
-from ports import free_port
+from klaviyo_relay_worker.embedded import PrivateRedis
+from ports import HOST, free_port
 from programs import SCRIPT
+from redis_nodes import RedisNode
 from waiting import wait_until
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -259,45 +260,31 @@ def server(tmp_path: Path) -> Iterator[PrivateRedis]:
         yield started
 
 
-class Server:
-    """A server with a configuration of our own: a replica, a slow start, a log that is put back."""
+class Server(RedisNode):
+    """A server without a password: a replica, a slow start, a log that is put back."""
 
-    def __init__(self, binary: Path, port: int, directory: Path) -> None:
-        directory.mkdir()
-        self.port, self.directory = port, directory
-        self.url = f"redis://127.0.0.1:{port}/0"
-        self._binary = binary
-        self._process: subprocess.Popen[bytes] | None = None
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
 
     @property
     def client(self) -> Redis:
         """A new client, with short time limits."""
         return connect(self.url, answer_seconds=3.0)
 
-    def start(self, *directives: str, is_ready: bool = True) -> None:
-        lines = [
-            "bind 127.0.0.1", f"port {self.port}", "dir ./", 'save ""', "appendonly yes",
-            "appendfsync everysec", "maxmemory-policy noeviction", "repl-diskless-sync-delay 0",
-            "repl-timeout 5", "replica-announce-ip 127.0.0.1", *directives,
-        ]  # fmt: skip
-        with (self.directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._binary, "-"],
-                cwd=self.directory,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={"PATH": os.defpath, "LC_ALL": "C"},
-            )
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n".join(lines).encode() + b"\n")
-        self._process.stdin.close()
+    def begin(self, *directives: str, is_ready: bool = True) -> None:
+        """Start it with its durable configuration, and more."""
+        self.configure(
+            'save ""', "appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction",
+            "repl-diskless-sync-delay 0", "repl-timeout 5", f"replica-announce-ip {HOST}",
+            *directives,
+        )  # fmt: skip
+        self.start()
         if is_ready:
             self.await_ready()
 
     def _says(self) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.poll() is None, (self.directory / "server.log").read_text()
+        assert self.is_running, self.log()
         client = self.client
         try:
             return client.info("persistence")
@@ -325,25 +312,18 @@ class Server:
         client.close()
         return int(found)
 
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
 
 class Servers:
     """The servers of one test."""
 
     def __init__(self, directory: Path) -> None:
-        self._binary = find_server().path
         self._directory = directory
         self._made: list[Server] = []
 
     def start(self, *directives: str) -> Server:
-        server = Server(self._binary, free_port(), self._directory / f"server{len(self._made)}")
+        server = Server(self._directory / f"server{len(self._made)}")
         self._made.append(server)
-        server.start(*directives)
+        server.begin(*directives)
         return server
 
     def end(self) -> None:

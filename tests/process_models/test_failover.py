@@ -242,7 +242,7 @@ def test_a_redis_that_restarts_from_an_older_log_gets_again_what_it_lost(
     server.kill()
     shutil.rmtree(server.directory / "appendonlydir")
     older.rename(server.directory / "appendonlydir")
-    server.start()
+    server.begin()
     wait_until(lambda: server.count() >= 400)
     if is_busy:
         ids += application.pause().ids
@@ -261,7 +261,7 @@ def test_a_redis_that_lost_everything_gets_again_what_was_shipped_within_the_win
     assert application.flush() == 0
     server.kill()
     shutil.rmtree(server.directory / "appendonlydir")
-    server.start()
+    server.begin()
 
     wait_until(lambda: len(site.arrived()) >= 300)
     assert application.flush() == 0

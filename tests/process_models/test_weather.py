@@ -140,7 +140,7 @@ def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(servers,
     server.kill()
 
     # Half a millisecond for each of its keys.
-    server.start("key-load-delay 500", "loading-process-events-interval-bytes 1024", is_ready=False)
+    server.begin("key-load-delay 500", "loading-process-events-interval-bytes 1024", is_ready=False)
     server.await_loading()
     during = application.track(COUNT)
     ids += during.ids

@@ -1,13 +1,11 @@
 """Real clusters, Sentinels and servers with TLS on loopback, and sites around them.
 
-The servers are those of `find_server`: on PATH, else the wheel's. What one of them cannot do (TLS)
-is skipped with a reason. Each process is ended by its id; data lie in the test's directory.
+What the server here cannot do (TLS) is skipped with a reason.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +15,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from klaviyo_relay_worker.embedded import find_server
 from ports import HOST, free_port
 from programs import needs
+from redis_nodes import RedisNode
 from sites import Site
 from steady_load import SteadyLoad
 from waiting import wait_until
@@ -28,40 +26,14 @@ PASSWORD = "geheim"
 SLOTS = 16_384
 
 
-class Node:
-    """One server process; started again, it has the same port and the same data.
+class Node(RedisNode):
+    """One server process that wants a password."""
 
-    In a directive `$PORT` is its port.
-    """
+    options: dict[str, Any]
 
-    def __init__(self, directory: Path, name: str, *directives: str, mode: str = "") -> None:
-        self.port = free_port()
-        self.options: dict[str, Any] = {"password": PASSWORD}
-        self._directory = directory / name
-        self._directory.mkdir()
-        self._log = self._directory / "server.log"
-        self._mode = [mode] if mode else []
-        self._configuration = self._directory / "server.conf"
-        lines = [f"bind {HOST}", f"dir {self._directory}", *directives]
-        if not any(line.startswith("port ") for line in directives):
-            lines.append("port $PORT")
-        text = "\n".join(lines) + "\n"
-        self._configuration.write_text(text.replace("$PORT", str(self.port)))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; who needs an answer waits for it."""
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [find_server().path, str(self._configuration), *self._mode],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def log(self) -> str:
-        """What it has said."""
-        return self._log.read_text(errors="replace")
+    def __init__(self, directory: Path, *directives: str, mode: str = "") -> None:
+        super().__init__(directory, *directives, mode=mode)
+        self.options = {"password": PASSWORD}
 
     def client(self, **options: Any) -> Redis:
         """A client that fails soon."""
@@ -73,24 +45,6 @@ class Node:
         with self.client() as client, contextlib.suppress(RedisError):
             return client.execute_command(*words)
         return None
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait(60)
-            self.process = None
-
-    def pause(self) -> None:
-        """It stands still: connections are taken, nothing is answered."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It goes on."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
 
 
 class Servers:
@@ -104,7 +58,7 @@ class Servers:
         """One more, started; without `mode` a server of data."""
         data = ["save ''", "appendonly yes", f"requirepass {PASSWORD}", f"masterauth {PASSWORD}"]
         lines = [*([] if mode else data), *directives]
-        node = Node(self._directory, f"node{len(self._nodes)}", *lines, mode=mode)
+        node = Node(self._directory / f"node{len(self._nodes)}", *lines, mode=mode)
         self._nodes.append(node)
         node.start()
         return node
