@@ -158,7 +158,8 @@ def _document(
     pictures = "\n\n".join(f"![{one.title}](images/bench-{one.name}.svg)" for one in charts)
     return f"""# Benchmarks
 
-For those who compare klaviyo-relay with what they have, or change it. Made by `{kind}` on {datetime.now(UTC):%Y-%m-%d}; do not edit by hand.{_caution()}
+For those who compare klaviyo-relay with what they have, or change it. Made by `{kind}` on
+{datetime.now(UTC):%Y-%m-%d}; do not edit by hand.{_caution()}
 
 All figures are of one run on one machine, and peers ran side by side or in turns, so the ratios
 hold; single times depend on the machine.
