@@ -27,9 +27,8 @@ from klaviyo_relay.commands import (
 )
 from klaviyo_relay.errors import InvalidCommandError, RelayError
 from klaviyo_relay.producer import Producer
+from klaviyo_relay.producer import own as _default
 from klaviyo_relay.settings import Settings
-
-_default = Producer()
 
 track = _default.track
 track_once = _default.track_once

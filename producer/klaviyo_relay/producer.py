@@ -215,3 +215,7 @@ class Producer(Verbs):
     @property
     def _sink(self) -> sinks.Sink:
         return sinks.diversion or self._spooling
+
+
+# The process's own: behind the verbs of the package, and of the frameworks' integrations.
+own: Producer = Producer()

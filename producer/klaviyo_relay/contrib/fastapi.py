@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
-from klaviyo_relay import _default
+from klaviyo_relay.producer import Producer, own
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from klaviyo_relay import Producer, Settings
+    from klaviyo_relay import Settings
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def lifespan(
     app: Starlette,  # noqa: ARG001 - what frameworks call a lifespan with
     *,
     settings: Settings | None = None,
-    producer: Producer = _default,
+    producer: Producer = own,
 ) -> AsyncIterator[None]:
     """Check the settings at start-up; flush and close at shutdown.
 

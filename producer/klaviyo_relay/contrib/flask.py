@@ -18,17 +18,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from klaviyo_relay import _default
 from klaviyo_relay.commands import Command
 from klaviyo_relay.contrib.configuration import read_settings
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT
+from klaviyo_relay.producer import Producer, own
 from klaviyo_relay.settings import PREFIX
 from klaviyo_relay.verbs import Verbs
 
 if TYPE_CHECKING:
     from flask import Flask
-
-    from klaviyo_relay import Producer
 
 EXTENSION: Final = "klaviyo_relay"
 
@@ -44,7 +42,7 @@ class Relay(Verbs):
         producer: whom to give the settings. Defaults to the process's own.
     """
 
-    def __init__(self, app: Flask | None = None, *, producer: Producer = _default) -> None:
+    def __init__(self, app: Flask | None = None, *, producer: Producer = own) -> None:
         self.producer = producer
         self.created_list = producer.created_list
         self.unsubscribe_async = producer.unsubscribe_async

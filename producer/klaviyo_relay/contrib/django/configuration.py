@@ -7,9 +7,9 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from klaviyo_relay import _default
 from klaviyo_relay.contrib.configuration import read_settings
 from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay.producer import own
 from klaviyo_relay.settings import Settings
 
 NAME = "KLAVIYO_RELAY"
@@ -30,4 +30,4 @@ def read() -> Settings:
 def configure(*, setting: str = NAME, **_: Any) -> None:
     """Let the process's producer read Django's settings; also heard when a test overrides them."""
     if setting == NAME:
-        _default.configure(read)
+        own.configure(read)

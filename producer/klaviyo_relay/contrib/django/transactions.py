@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import connections, transaction
 
-from klaviyo_relay import _default
-from klaviyo_relay.producer import Producer
+from klaviyo_relay.producer import Producer, own
 
 if TYPE_CHECKING:
     from klaviyo_relay.settings import Settings
@@ -33,19 +32,19 @@ class OnCommit(Producer):
     @property
     def settings(self) -> Settings:
         """Those of the process's own producer."""
-        return _default.settings
+        return own.settings
 
     def flush(self, timeout: float = 5.0) -> Flushed:
         """As `klaviyo_relay.flush`; what waits for a commit is not stored yet."""
-        return _default.flush(timeout)
+        return own.flush(timeout)
 
     def close(self, timeout: float | None = None) -> Flushed:
         """As `klaviyo_relay.close`."""
-        return _default.close(timeout)
+        return own.close(timeout)
 
     def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
         """Store the rows after the commit, or at once where no transaction is open."""
-        store = partial(_default.store, rows, full=full)
+        store = partial(own.store, rows, full=full)
         connection = transaction.get_connection(self._using)
         # Asked of the connection, for transaction.on_commit connects where nothing is open yet:
         # then a verb would wait for the database, and fail with it.
