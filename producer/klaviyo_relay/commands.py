@@ -389,7 +389,7 @@ def _additions(field: str, value: object) -> dict[str, Any]:
     return found
 
 
-_CHECK_OF_FIELD: dict[str, Any] = {
+CHECK_OF_FIELD: dict[str, Any] = {
     "metric": _metric,
     "email": validation.email,
     "phone_number": validation.phone_number,
@@ -426,7 +426,7 @@ KINDS: tuple[type[Command], ...] = (
     Subscribe, Unsubscribe, Suppress, Unsuppress, DeleteProfile,
 )  # fmt: skip
 _CHECKS: dict[type, tuple[tuple[str, Any, bool], ...]] = {
-    kind: tuple((field.name, _CHECK_OF_FIELD[field.name], field.required) for field in fields(kind))
+    kind: tuple((field.name, CHECK_OF_FIELD[field.name], field.required) for field in fields(kind))
     for kind in KINDS
 }
 AnyCommand = TypeVar("AnyCommand", bound=Command)

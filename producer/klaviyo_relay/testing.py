@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from klaviyo_relay import sinks
 from klaviyo_relay.commands import (
-    _CHECK_OF_FIELD,
+    CHECK_OF_FIELD,
     KINDS,
     AddToList,
     Command,
@@ -345,10 +345,10 @@ def _expected(kind: type[Command], fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_wire_form(name: str, value: Any) -> Any:
-    if value is None or name not in _CHECK_OF_FIELD:
+    if value is None or name not in CHECK_OF_FIELD:
         return value
     try:
-        return _CHECK_OF_FIELD[name](name, value)
+        return CHECK_OF_FIELD[name](name, value)
     except InvalidCommandError:
         return value  # a matcher such as mock.ANY; or what no command can hold, so nothing fits
 
