@@ -389,6 +389,7 @@ def _additions(field: str, value: object) -> dict[str, Any]:
     return found
 
 
+# Name of a field, of whichever command -> what checks it and gives it its wire form.
 CHECK_OF_FIELD: dict[str, Any] = {
     "metric": _metric,
     "email": validation.email,
