@@ -212,7 +212,7 @@ def _is_parked(entry: Entry) -> bool:
 
 def _place(entry: Entry) -> tuple[int, int, int]:
     """Parked ones first, then by place in the stream."""
-    if _is_parked(entry):
+    if is_parked(entry.key):
         return (0, entry.envelope.at, 0)
     milliseconds, _, number = entry.key.partition("-")
     return (1, int(milliseconds), int(number))

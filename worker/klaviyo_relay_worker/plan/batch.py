@@ -211,6 +211,8 @@ PREFIXES = {
     "anonymous_id": "anonymous:",
 }
 """How an identity begins, by the command's field."""
+# Each command of a backlog is asked several times.
+_PREFIXES = tuple(PREFIXES.items())
 
 
 def identity(name: str, value: str) -> str:
@@ -221,7 +223,7 @@ def identity(name: str, value: str) -> str:
 def identities(command: Command) -> tuple[str, ...]:
     """The identifiers of a command's profile, e-mail addresses in lower case."""
     found = []
-    for name, prefix in PREFIXES.items():
+    for name, prefix in _PREFIXES:
         value = getattr(command, name, None)
         if value is not None:
             found.append(prefix + (value.lower() if name == "email" else value))

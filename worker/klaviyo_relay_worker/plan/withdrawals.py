@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe
 from klaviyo_relay_worker.outcome import Dropped, Rule
-from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part, identity
+from klaviyo_relay_worker.plan.batch import PREFIXES, Entry, Ledger, Part
 
 EVERYWHERE = ""
 # A suppression stops all mail to an address, but it is lifted by itself: only a redriven subscribe,
@@ -23,6 +23,7 @@ EVERYWHERE = ""
 SUPPRESSION = "suppress"
 # Not a place: when we last sent a withdrawal of this address to Klaviyo.
 SENT = "sent"
+_EMAIL, _PHONE = PREFIXES["email"], PREFIXES["phone_number"]
 _BY_ID, _BY_NAME = "id:", "name:"
 # Klaviyo dates an unsubscribe when it gets round to it, some time after its 202. It names no bound
 # for that; two minutes are our guess.
@@ -35,7 +36,7 @@ Lists = Mapping[str, str]
 def addresses_of(command: Command) -> list[tuple[Channel, str]]:
     """The channels that a command is about, each with its address in normal form."""
     if isinstance(command, Suppress):
-        return [("email", identity("email", command.email))]
+        return [("email", _EMAIL + command.email.lower())]
     if not isinstance(command, (Subscribe, Unsubscribe)):
         return []
     return [(channel, _address(command, channel)) for channel in command.consented_channels()]
@@ -43,8 +44,8 @@ def addresses_of(command: Command) -> list[tuple[Channel, str]]:
 
 def _address(command: Subscribe | Unsubscribe, channel: Channel) -> str:
     if channel == "email":
-        return identity("email", command.email or "")
-    return identity("phone_number", str(command.phone_number))
+        return _EMAIL + (command.email or "").lower()
+    return f"{_PHONE}{command.phone_number}"
 
 
 def place_of(command: Command) -> str:
