@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +19,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from forwarders import Forwarder
 from klaviyo_relay import Settings
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
@@ -207,13 +207,18 @@ class Site:
 
     def arrived(self, *lanes: str) -> list[str]:
         """The ids in lanes, in their order."""
-        redis: Redis = connect(self.settings.redis_url)
         found: list[str] = []
-        for lane in lanes or ("events",):
-            entries: Any = redis.xrange(self.settings.keys.lane("default", lane).stream)
-            found += [json.loads(fields[b"e"])["id"] for _, fields in entries]
-        redis.close()
+        with connect(self.settings.redis_url) as redis:
+            for lane in lanes or ("events",):
+                entries: Any = redis.xrange(self.settings.keys.lane("default", lane).stream)
+                found += [json.loads(fields[b"e"])["id"] for _, fields in entries]
         return found
+
+    def has_arrived(self, number: int, *lanes: str) -> bool:
+        """Whether so many are in the lanes; not while nobody answers or the connection is cut."""
+        with suppress(RedisError):
+            return len(self.arrived(*lanes)) >= number
+        return False
 
     def assert_once(self, ids: Sequence[str], *lanes: str, unsaid: int = 0) -> None:
         """Each id is in the lanes, none twice, and no others.
@@ -336,90 +341,6 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     made = Servers(tmp_path)
     yield made
     made.end()
-
-
-class Forwarder:
-    """A TCP address that leads to a port, which may be changed, cut, or made to lose answers."""
-
-    def __init__(self, target: int, port: int) -> None:
-        self.port = port
-        self._target: int | None = target
-        self._guard = threading.Lock()
-        self._connections: list[socket.socket] = []
-        self._swallows = False
-        self._swallowed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def url(self, like: str | None = None) -> str:
-        """The URL of this address, with the password of `like`."""
-        if like is None:
-            return f"redis://127.0.0.1:{self.port}/0"
-        return f"{like.rpartition(':')[0]}:{self.port}/0"
-
-    def lead_to(self, target: int | None) -> None:
-        """Connections go there from now on; those that are open end. None: they are refused."""
-        self._target = target
-        self.drop()
-
-    def drop(self) -> None:
-        """End all connections."""
-        with self._guard:
-            connections, self._connections = self._connections, []
-            self._swallows = False
-            for connection in connections:
-                _hang_up(connection)
-
-    def swallow_answers(self) -> None:
-        """Until `drop`, what comes back goes nowhere."""
-        self._swallowed.clear()
-        self._swallows = True
-
-    def wait_for_swallowed(self) -> None:
-        assert self._swallowed.wait(30), "no answer came to be lost"
-
-    def close(self) -> None:
-        self._listener.close()
-        self.drop()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                inner, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                outer = socket.create_connection(("127.0.0.1", self._target or 1))
-            except OSError:
-                _hang_up(inner)
-                continue
-            with self._guard:
-                self._connections += [inner, outer]
-            self._start(inner, outer, is_answer=False)
-            self._start(outer, inner, is_answer=True)
-
-    def _start(self, source: socket.socket, sink: socket.socket, *, is_answer: bool) -> None:
-        what = {"is_answer": is_answer}
-        threading.Thread(target=self._pump, args=(source, sink), kwargs=what, daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, *, is_answer: bool) -> None:
-        try:
-            while piece := source.recv(65_536):
-                if is_answer and self._swallows:
-                    self._swallowed.set()
-                    continue
-                sink.sendall(piece)
-        except OSError:
-            pass
-        _hang_up(sink)
-        _hang_up(source)
-
-
-def _hang_up(connection: socket.socket) -> None:
-    """End a connection whose other thread may be reading from it."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_what_a_process_that_is_cut_off_has_stored_is_shipped_by_the_next_proces
 
     next_one = site.driver()
     ids += next_one.track(1).ids
-    wait_until(lambda: len(site.arrived()) >= 51)
+    wait_until(lambda: site.has_arrived(51))
 
     site.assert_once(ids)
 

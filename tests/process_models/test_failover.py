@@ -108,8 +108,8 @@ def test_what_an_idle_application_had_shipped_arrives_again_after_a_failover(pai
     pair.fail_over()
 
     # Nobody calls anything: its thread finds out by itself.
-    wait_until(lambda: len(site.arrived()) >= 250)
-    wait_until(lambda: len(site.arrived("profiles")) >= 250)
+    wait_until(lambda: site.has_arrived(250))
+    wait_until(lambda: site.has_arrived(250, "profiles"))
     site.assert_once(ids)
     assert len(set(site.arrived("profiles"))) == len(site.arrived("profiles")) == 250
 
@@ -174,7 +174,7 @@ def test_a_failover_right_after_a_failover_loses_and_doubles_nothing(pair, make_
     pair.fail_over(early=True)
 
     assert application.flush() == 0
-    wait_until(lambda: len(site.arrived()) >= 400)
+    wait_until(lambda: site.has_arrived(400))
     site.assert_once(ids)
 
 
@@ -216,7 +216,7 @@ def test_a_partition_whose_old_primary_goes_on_for_a_while_loses_and_doubles_not
     pair.address.lead_to(pair.replica.port)
     ids += application.track(100).ids
 
-    wait_until(lambda: len(site.arrived()) >= 300)
+    wait_until(lambda: site.has_arrived(300))
     assert application.flush() == 0
     site.assert_once(ids)
 
@@ -263,7 +263,7 @@ def test_a_redis_that_lost_everything_gets_again_what_was_shipped_within_the_win
     shutil.rmtree(server.directory / "appendonlydir")
     server.begin()
 
-    wait_until(lambda: len(site.arrived()) >= 300)
+    wait_until(lambda: site.has_arrived(300))
     assert application.flush() == 0
     site.assert_once(ids)
     assert len(set(site.arrived("profiles"))) == len(site.arrived("profiles")) == 300
