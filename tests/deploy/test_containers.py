@@ -11,6 +11,7 @@ import pytest
 
 from klaviyo_relay_worker.cli.commands import cli
 from ports import free_port
+from tree import SOURCE
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_all_that_the_build_copies_is_there_and_let_in(dockerfile, deploy):
     ]
     assert len(copied) >= 6
     for source in copied:
-        assert (deploy.parent / source).exists(), source
+        assert (SOURCE / source).exists(), source
         assert f"!{source}" in ignored, source
 
 

@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 
-# `make test PACKAGE=wheel` runs a copy that lacks the packages, in a folder below the whole tree.
-TREE = next(
-    folder
-    for folder in Path(__file__).parents
-    if (folder / "pyproject.toml").is_file() and (folder / "producer").is_dir()
-)
-PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
+from tree import SOURCE
+
+PROJECT = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _LOCKED = re.compile(r"(?P<name>[a-z0-9-]+)==.*?\n(?=[a-z]|\Z)", re.DOTALL)
 _UNREACHABLE = "after connection broken by"
@@ -48,7 +44,7 @@ def wheel_of(source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tree() -> Path:
-    return TREE
+    return SOURCE
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +55,14 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return wheel_of(TREE, tmp_path_factory.mktemp("wheel"))
+    return wheel_of(SOURCE, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
 def wheel_of_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the source distribution builds."""
     folder = tmp_path_factory.mktemp("sdist")
-    done(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=TREE)
+    done(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder, cwd=SOURCE)
     [sdist] = folder.glob("*.tar.gz")
     return wheel_of(sdist, tmp_path_factory.mktemp("wheel_of_sdist"))
 
@@ -111,7 +107,7 @@ def bare_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> BareI
 
 def _locked_base() -> list[str]:
     """The lines of requirements/run.txt for the base dependencies and all that they need."""
-    text = (TREE / "requirements" / "run.txt").read_text()
+    text = (SOURCE / "requirements" / "run.txt").read_text()
     locked = {found["name"]: found[0] for found in _LOCKED.finditer(text)}
     wanted = {re.split(r"[^a-z0-9-]", line)[0] for line in PROJECT["dependencies"]}
     size = 0

@@ -107,6 +107,14 @@ def line_of() -> Callable[..., str]:
 
 
 @pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No coverage in the processes that the test starts: it does not survive what happens there."""
+    for name in list(os.environ):
+        if name.startswith("COVERAGE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
 def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start Python code in a process of its own, which is gone at the end of the test."""
     started: list[subprocess.Popen[str]] = []

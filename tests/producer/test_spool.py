@@ -286,6 +286,7 @@ INTERRUPTED = """
 """
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("seed", [7, 8])
 def test_an_exception_from_a_signal_handler_inside_an_append_harms_no_later_append(
     directory, program, seed

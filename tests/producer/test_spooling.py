@@ -354,6 +354,7 @@ FORK_UNDER_LOAD = """
 
 
 @forks
+@pytest.mark.usefixtures("unmeasured")
 def test_a_child_forked_under_load_never_hangs(relay_settings):
     said = run(FORK_UNDER_LOAD, relay_settings.redis_url, relay_settings.spool_directory)
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+# Where the two packages are: `make test PACKAGE=wheel` tests a copy without them, below the whole.
+SOURCE = next(
+    folder
+    for folder in Path(__file__).parents
+    if (folder / "pyproject.toml").is_file() and (folder / "producer").is_dir()
+)
 
 
 def security_document() -> str:
