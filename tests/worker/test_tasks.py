@@ -108,6 +108,13 @@ def test_what_is_invalid_is_a_dead_letter_once(call, redis, keys, verb, args, kw
     assert (lane["accepted"], lane["dead"], lane["lost"]) == (1, 1, 0)
 
 
+def test_a_task_id_that_would_be_taken_for_an_import_jobs_is_refused(call, redis, keys):
+    call("track", task_id="job:1", metric="M", **WHO)
+    [letter] = dead(redis, keys)
+    assert letter.failure.detail == "task_id: must not begin with job:"
+    assert stored(redis, keys, "events") == []
+
+
 @pytest.mark.parametrize(
     ("account", "buried"), [("eu", "eu"), ("No!", "default"), (7, "default"), (None, "default")],
     ids=str,

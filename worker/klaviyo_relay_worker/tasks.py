@@ -26,6 +26,7 @@ from klaviyo_relay.scripts import script_of
 from klaviyo_relay.sources import TASK
 from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay_worker import dead_letters
+from klaviyo_relay_worker.plan.places import job_of
 from klaviyo_relay_worker.planner import Planner
 from klaviyo_relay_worker.telemetry.event import DEAD, Settled, Telemetry
 
@@ -127,7 +128,7 @@ def _enter(
     fields = dict(keywords)
     account = fields.pop("account", DEFAULT_ACCOUNT)
     try:
-        _check_form(arguments, account)
+        _check_form(arguments, account, identity)
         messages = _messages(commands_of(verb, fields), account, identity)
     except InvalidCommandError as error:
         _patiently(_bury, office, verb, identity, keywords, str(error))
@@ -136,9 +137,12 @@ def _enter(
         _patiently(office.entrance.ship, lane, TASK + identity, [(number, message)])
 
 
-def _check_form(arguments: tuple[Any, ...], account: object) -> None:
+def _check_form(arguments: tuple[Any, ...], account: object, identity: str) -> None:
     if arguments:
         raise InvalidCommandError("arguments", "must be given by name")
+    # It is the command's id, and among what is due in a lane it would be taken for an import job's.
+    if job_of(identity) is not None:
+        raise InvalidCommandError("task_id", "must not begin with job:")
     validation.account("account", account)
 
 
