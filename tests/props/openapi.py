@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-DOCUMENT = Path(__file__).parents[3] / "shared" / "klaviyo" / "openapi-subset.json"
+from tree import SOURCE
+
+DOCUMENT = SOURCE.parent / "shared" / "klaviyo" / "openapi-subset.json"
 WHY_NOT = f"Klaviyo's OpenAPI document is not at {DOCUMENT}"
 
 # On a test, or on a module of them.
