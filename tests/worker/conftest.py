@@ -178,11 +178,21 @@ def keys() -> Keys:
     return Keys()
 
 
+@pytest.fixture
+def heartbeats() -> Callable[[], list[threading.Thread]]:
+    """The threads that renew leases, without those that earlier tests have left."""
+    before = set(threading.enumerate())
+    return lambda: [
+        thread
+        for thread in threading.enumerate()
+        if thread.name == "klaviyo-relay-leases" and thread not in before
+    ]
+
+
 class House:
     """A planner in this process between a real Redis and a sandbox; the test plays the doorbell."""
 
     def __init__(self, relay: Settings, sandbox: Sandbox) -> None:
-        # Not closed by a fixture: the heartbeat of a lease may be at it for a moment longer.
         self.redis: Redis = connect(relay.redis_url)
         self.relay, self.sandbox = relay, sandbox
         self.keys = relay.keys
@@ -278,9 +288,10 @@ class House:
         return sum(self.sandbox.summary()["requests"].get(endpoint, {}).values())
 
     def close(self) -> None:
-        """Close the connections to the sandbox and end the senders."""
+        """End the planners and close all connections."""
         for planner in self._planners:
             planner.close()
+        self.redis.close()
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_a_deletion_waits_for_the_planner_that_was_there_before(house, sandbox, 
     assert sandbox.summary()["deletions"] == 0
     assert house.numbers("privacy") == {"parked": 1}
     leases.release(lease)
+    leases.close()
     house.work_off()
     assert sandbox.summary()["deletions"] == 1
 

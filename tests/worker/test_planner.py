@@ -53,6 +53,14 @@ def test_a_drained_planner_begins_nothing(house, tracks):
     assert house.numbers("events") == {"backlog": 10}
 
 
+def test_a_planner_that_is_closed_leaves_redis_alone(house, tracks, heartbeats):
+    house.enqueue(*tracks(10))
+    house.work_off()
+    assert heartbeats()
+    house.planner.close()
+    assert not heartbeats()
+
+
 def test_a_planner_that_lost_its_lease_writes_nothing(house, sandbox, tracks, until):
     sandbox.configure(latency_seconds=0.5)
     house.enqueue(*tracks(10))

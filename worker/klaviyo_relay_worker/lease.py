@@ -76,6 +76,7 @@ class Leases:
         # Leases that could not be given back, with the time from which on it is needless.
         self._owed: list[tuple[float, Lease]] = []
         self._changed = threading.Condition()
+        self._is_closed = False
         self._thread: threading.Thread | None = None
         self._seen_at = 0.0
 
@@ -118,10 +119,25 @@ class Leases:
         """
         with self._changed:
             self._held.pop(lease.token, None)
+            self._changed.notify()
         if not self._give_back(lease):
             with self._changed:
                 self._owed.append((time.monotonic() + LEASE_SECONDS, lease))
                 self._changed.notify()
+
+    def close(self) -> None:
+        """End the heartbeat, after the last lease that is held was given back.
+
+        It waits as long as a lease lasts and no longer, whatever Redis does: by then, what could
+        not be given back has ended by itself. A lease that is held even then is kept, and the
+        heartbeat ends with it.
+        """
+        with self._changed:
+            self._is_closed = True
+            thread = self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join(LEASE_SECONDS)
 
     def _give_back(self, lease: Lease) -> bool:
         try:
@@ -131,19 +147,30 @@ class Leases:
         return True
 
     def _beat(self) -> None:
-        while True:
+        is_last = False
+        while not is_last:
             with self._changed:
-                while not self._held and not self._owed:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._held or self._owed or self._is_closed)
                 held = list(self._held.values())
                 owed, self._owed = self._owed, []
+                is_last = self._is_closed and not held
+                if is_last:
+                    self._thread = None  # whoever takes a lease from now on needs another one
             for lease in held:
                 self._renew_one(lease)
-            for until, lease in owed:
-                if time.monotonic() < until and not self._give_back(lease):
-                    with self._changed:
-                        self._owed.append((until, lease))
-            time.sleep(RENEW_SECONDS)
+            self._give_back_owed(owed)
+            if not is_last:
+                self._rest()
+
+    def _rest(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed and not self._held, RENEW_SECONDS)
+
+    def _give_back_owed(self, owed: list[tuple[float, Lease]]) -> None:
+        for until, lease in owed:
+            if time.monotonic() < until and not self._give_back(lease):
+                with self._changed:
+                    self._owed.append((until, lease))
 
     def _renew_one(self, lease: Lease) -> None:
         self._seen_at = asked_at = time.monotonic()

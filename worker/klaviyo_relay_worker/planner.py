@@ -73,9 +73,14 @@ class Planner:
         self._draining.set()
 
     def close(self) -> None:
-        """End the senders, after what is in flight, and close the connections to Klaviyo."""
+        """End the senders, after what is in flight, and close the connections to Klaviyo.
+
+        The heartbeat of the leases ends, too, so nothing here uses the Redis client afterwards. See
+        `Leases.close` for how long that waits where Redis is away.
+        """
         self._senders.shutdown()
         self.accounts.close()
+        self.leases.close()
 
     def deliver(self, account: str, lane_name: str) -> bool:
         """One turn at a lane.

@@ -104,14 +104,10 @@ class Account:
             post(self.sandbox, kind, people[at : at + 100], {"list": {"data": newsletter}})
 
     def close(self) -> None:
-        """Close the connections and end the senders."""
+        """End the planner and close the connections."""
         self.producer.close()
         self.reader.close()
         self._planner.close()
-        # The heartbeat of a lease may be at it for a moment longer.
-        pool, until = self._redis.connection_pool, time.monotonic() + 5
-        while pool._in_use_connections and time.monotonic() < until:
-            time.sleep(0.001)
         self._redis.close()
 
     @property
