@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,24 +18,16 @@ import pytest
 import requests
 from redis import Redis
 
+from environment import environment_of
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
+from programs import SCRIPT
+from tree import REPOSITORY
+from waiting import wait_until
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-BIN = Path(sys.executable).parent
+EXAMPLES = REPOSITORY / "examples"
 GUNICORN = [sys.executable, "-m", "gunicorn", "--workers=2", "--preload", "--bind=127.0.0.1:0"]
-PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH")
 STREAM = "kr:{default:events}:stream"
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
-    """What `condition` returns once it is true; raises after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
-    return found
 
 
 class Answer(NamedTuple):
@@ -57,7 +48,7 @@ class App:
         self.log = folder / "server.log"
         self.redis_url = redis_url
         self.environment = {
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            **environment_of(),
             **ENVIRONMENTS[name](folder, redis_url),
             **more,
         }
@@ -79,7 +70,7 @@ class App:
                 COMMANDS[self.name], cwd=EXAMPLES / self.name, env=self.environment,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        self.url = wait_until(self._said_url, f"{self.name} listens", 30)
+        self.url = wait_until(self._said_url, what=f"{self.name} listens")
 
     def _said_url(self) -> str:
         said = self.log.read_text()
@@ -134,7 +125,7 @@ class App:
             "KLAVIYO_RELAY_SPOOL_DIR": str(self.spool),
         }
         ran = subprocess.run(
-            [BIN / "klaviyo-relay", "spool", "flush"], env=environment, capture_output=True,
+            [SCRIPT, "spool", "flush"], env=environment, capture_output=True,
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -187,39 +178,24 @@ class Lane:
         """Each accepted order's command, once, and nothing else."""
         ids = Counter(answer.body["id"] for answer in accepted)
         assert set(ids.values()) <= {1}
-        wait_until(lambda: len(self.ids()) >= len(ids), f"{len(ids)} events in Redis")
+        wait_until(lambda: len(self.ids()) >= len(ids), what=f"{len(ids)} events in Redis")
         assert Counter(self.ids()) == ids
         assert Counter(self.numbers()) == Counter(answer.number for answer in accepted)
 
 
-@pytest.fixture(scope="session")
-def own_redis() -> Iterator[PrivateRedis]:
-    """A server that a test may freeze, so not the one that others share."""
-    with PrivateRedis() as server:
-        yield server
-
-
 @pytest.fixture
-def server(own_redis: PrivateRedis) -> Iterator[PrivateRedis]:
+def lane(own_redis: PrivateRedis) -> Iterator[Lane]:
     with connect(own_redis.url) as client:
-        client.flushall()
-    yield own_redis
-    own_redis.resume()
-
-
-@pytest.fixture
-def lane(server: PrivateRedis) -> Iterator[Lane]:
-    with connect(server.url) as client:
         yield Lane(client)
 
 
 @pytest.fixture
-def app_of(server: PrivateRedis, tmp_path: Path) -> Iterator[Callable[..., App]]:
+def app_of(own_redis: PrivateRedis, tmp_path: Path) -> Iterator[Callable[..., App]]:
     """Start an example, with more environment if need be; it is gone at the end of the test."""
     started: list[App] = []
 
     def start(name: str, **more: str) -> App:
-        app = App(name, tmp_path, server.url, more)
+        app = App(name, tmp_path, own_redis.url, more)
         started.append(app)
         if name == "django":
             app.manage("migrate", "--verbosity=0")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .conftest import wait_until
+from waiting import wait_until
 
 every_app = pytest.mark.parametrize("name", ["django", "flask", "fastapi"])
 under_gunicorn = pytest.mark.parametrize("name", ["django", "flask"])
@@ -47,7 +47,7 @@ def test_both_workers_of_a_preloaded_server_have_a_spool_of_their_own(app_of, la
         answers.extend(app.orders(8, prefix=f"n{len(answers)}-"))
         return len({answer.body["pid"] for answer in answers}) == 2
 
-    wait_until(both_answered, "both workers answered")
+    wait_until(both_answered, what="both workers answered")
 
     assert app.process.pid not in {answer.body["pid"] for answer in answers}
     assert len(list(app.spool.glob("*.spool"))) == 2
@@ -84,7 +84,7 @@ def test_sigterm_under_load_loses_nothing(app_of, lane, name):
     app = app_of(name)
     with ThreadPoolExecutor(8) as pool:
         coming = [pool.submit(app.order, f"n{number}") for number in range(400)]
-        wait_until(lambda: sum(one.done() for one in coming) >= 40, "40 answers")
+        wait_until(lambda: sum(one.done() for one in coming) >= 40, what="40 answers")
         app.terminate()
         answers = [one.result() for one in coming]
 
@@ -97,16 +97,16 @@ def test_sigterm_under_load_loses_nothing(app_of, lane, name):
 
 
 @every_app
-def test_sigterm_while_redis_is_away_keeps_all_on_the_disk(app_of, lane, server, name):
+def test_sigterm_while_redis_is_away_keeps_all_on_the_disk(app_of, lane, own_redis, name):
     app = app_of(name)
     first = app.orders(10, prefix="a")
     lane.wait_for(first)
 
-    server.pause()
+    own_redis.pause()
     second = app.orders(30, prefix="b")
     assert len(accepted(second)) == 30
     app.terminate()
-    server.resume()
+    own_redis.resume()
 
     # A batch that was on its way when Redis froze may have landed; the others are on the disk.
     assert len(lane.numbers()) < 40
@@ -117,33 +117,33 @@ def test_sigterm_while_redis_is_away_keeps_all_on_the_disk(app_of, lane, server,
 
 
 @every_app
-def test_an_orderly_shutdown_waits_for_redis(app_of, lane, server, name):
+def test_an_orderly_shutdown_waits_for_redis(app_of, lane, own_redis, name):
     # A setting that no framework of the examples sets comes from the environment.
     app = app_of(name, KLAVIYO_RELAY_EXIT_SECONDS="20")
-    server.pause()
+    own_redis.pause()
     answers = app.orders(10)
     app.process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         app.process.wait(1)
-    server.resume()
+    own_redis.resume()
     app.process.wait(20)
 
     lane.wait_for(accepted(answers))
 
 
 @under_gunicorn
-def test_sigkill_of_a_worker_loses_nothing(app_of, lane, server, name):
+def test_sigkill_of_a_worker_loses_nothing(app_of, lane, own_redis, name):
     app = app_of(name)
     lane.wait_for(first := app.orders(10, prefix="a"))
 
-    server.pause()
+    own_redis.pause()
     second = app.orders(30, prefix="b")
     assert len(accepted(second)) == 30
     killed = {answer.body["pid"] for answer in second}
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(is_running(pid) for pid in killed), "the workers are gone")
-    server.resume()
+    wait_until(lambda: not any(is_running(pid) for pid in killed), what="the workers are gone")
+    own_redis.resume()
     app.flush_spool()
 
     lane.wait_for(first + second)
@@ -161,27 +161,27 @@ def is_running(pid):
     return True
 
 
-def test_sigkill_of_uvicorn_loses_nothing(app_of, lane, server):
+def test_sigkill_of_uvicorn_loses_nothing(app_of, lane, own_redis):
     app = app_of("fastapi")
-    server.pause()
+    own_redis.pause()
     answers = app.orders(30)
     assert len(accepted(answers)) == 30
     app.process.kill()
     app.process.wait(10)
-    server.resume()
+    own_redis.resume()
 
     assert lane.numbers() == []
     app.flush_spool()
     lane.wait_for(answers)
 
 
-def test_the_management_command_ships_what_a_dead_worker_left(app_of, lane, server):
+def test_the_management_command_ships_what_a_dead_worker_left(app_of, lane, own_redis):
     app = app_of("django")
-    server.pause()
+    own_redis.pause()
     answers = app.orders(5)
     os.killpg(app.process.pid, signal.SIGKILL)
     app.process.wait(10)
-    server.resume()
+    own_redis.resume()
 
     assert f"{app.spool}: 5 commands wait" in app.manage("klaviyo_relay", "status")
     assert f"{app.spool}: 0 commands wait" in app.manage("klaviyo_relay", "flush")

@@ -1,4 +1,4 @@
-"""What the producer's tests share: bounded waiting, a look into lanes, real processes."""
+"""What the producer's tests share: a look into lanes, real processes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,6 @@ from klaviyo_relay.envelope import Envelope, decode
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.spool import SpoolFile, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
-
-
-def _wait_until(condition: Callable[[], Any], what: str = "", seconds: float = 15.0) -> Any:
-    """What `condition` returns once it is true; raises after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not come true within {seconds} s: {what or condition}")
-        time.sleep(0.01)
-
-
-@pytest.fixture(scope="session")
-def wait_until() -> Callable[..., Any]:
-    return _wait_until
 
 
 class Entry(NamedTuple):

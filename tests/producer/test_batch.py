@@ -223,7 +223,7 @@ def test_a_full_lane_raises_after_the_timeout_and_says_how_far_it_came(
 
 
 def test_a_load_waits_for_a_full_lane_and_goes_on_when_workers_have_emptied_it(
-    impatient, relay_settings, redis, lanes, wait_until
+    impatient, relay_settings, redis, lanes, until
 ):
     small = Settings(redis_url=relay_settings.redis_url, lane_max_bytes=CHUNK * 100)
     counts = Keys().lane("default", "events:bulk").counts
@@ -233,7 +233,7 @@ def test_a_load_waits_for_a_full_lane_and_goes_on_when_workers_have_emptied_it(
     )
     thread.start()
     try:
-        wait_until(lambda: int(redis.hget(counts, "bytes") or 0) >= CHUNK * 100)
+        until(lambda: int(redis.hget(counts, "bytes") or 0) >= CHUNK * 100)
         assert not done
     finally:
         redis.hincrby(counts, "bytes", -(10**9))

@@ -249,7 +249,7 @@ def small_redis():
         yield redis
 
 
-def test_the_watermark_is_seen_before_redis_is_full(small_redis, wait_until):
+def test_the_watermark_is_seen_before_redis_is_full(small_redis, until):
     entrance = LaneEntrance(small_redis, Keys(), 10**9)
     assert not entrance.survey().is_full
 
@@ -268,7 +268,7 @@ def test_the_watermark_is_seen_before_redis_is_full(small_redis, wait_until):
         return not entrance.survey().is_full
 
     # The server frees memory in a thread of its own, and Lua's when it comes to it.
-    wait_until(has_room)
+    until(has_room)
 
 
 def test_shipping_never_runs_over_maxmemory_and_leaves_nothing_half_done(small_redis, lanes_of):

@@ -31,13 +31,6 @@ forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A server of this test's own, to be stopped, paused and robbed."""
-    with PrivateRedis(directory=tmp_path / "redis") as started:
-        yield started
-
-
-@pytest.fixture
 def impatient(monkeypatch):
     """Everything that the shipper waits for takes a tenth of a second."""
     monkeypatch.setattr(shipper, "BACKOFF_MOST_SECONDS", 0.1)
@@ -90,8 +83,8 @@ def left_behind(settings, *lanes, at=None, name=None):
     return spool.path
 
 
-def with_server(server, tmp_path, **more):
-    return Settings(redis_url=server.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
+def with_server(own_redis, tmp_path, **more):
+    return Settings(redis_url=own_redis.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
 
 
 def in_order(entries):
@@ -120,20 +113,20 @@ def test_rows_reach_their_lanes_in_the_order_of_the_calls(producer, lanes):
     assert lanes.counts("events")["accepted"] == 1_500
 
 
-def test_a_lone_command_is_shipped_at_once(producer, lanes, wait_until):
+def test_a_lone_command_is_shipped_at_once(producer, lanes, until):
     producer.track("M", email=ADA)
     producer.flush(timeout=10)
-    wait_until(lambda: producer._spooling.shipper._is_idle)
+    until(lambda: producer._spooling.shipper._is_idle)
     began = time.monotonic()
 
     producer.track("M", email=ADA)
-    wait_until(lambda: lanes.length() == 2)
+    until(lambda: lanes.length() == 2)
 
     assert time.monotonic() - began < shipper.IDLE_SECONDS / 2
 
 
 def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
-    monkeypatch, impatient, producer, wait_until
+    monkeypatch, impatient, producer, until
 ):
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.7)
     shipped_after = time.monotonic()
@@ -144,40 +137,40 @@ def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
 
     if time.monotonic() - shipped_after < 0.6:
         assert len(spool.read(0, 1_000)) == 700
-    wait_until(lambda: spool.read(0, 1_000) == [])
+    until(lambda: spool.read(0, 1_000) == [])
     assert time.monotonic() - shipped_after > 0.7
 
 
 def test_a_row_that_waits_longer_than_the_window_is_still_shipped(
-    monkeypatch, impatient, server, tmp_path, lanes_of, wait_until
+    monkeypatch, impatient, own_redis, tmp_path, lanes_of, until
 ):
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.1)
-    producer = Producer(with_server(server, tmp_path))
+    producer = Producer(with_server(own_redis, tmp_path))
     first = producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    server.kill()
+    own_redis.kill()
     second = producer.track("M", email=ADA)
-    wait_until(lambda: producer._spooling.shipper._backoff.failures > 4)
-    server.start()
+    until(lambda: producer._spooling.shipper._backoff.failures > 4)
+    own_redis.start()
 
     assert producer.flush(10).left == 0
-    with connect(server.url) as redis:
+    with connect(own_redis.url) as redis:
         assert lanes_of(redis).ids() == [first, second]
     producer.close(0)
 
 
 def test_an_outage_of_hours_does_not_end_the_thread(
-    impatient, server, tmp_path, lanes_of, wait_until
+    impatient, own_redis, tmp_path, lanes_of, until
 ):
-    producer = Producer(with_server(server, tmp_path))
-    server.kill()
+    producer = Producer(with_server(own_redis, tmp_path))
+    own_redis.kill()
     command = producer.track("M", email=ADA)
     producer._spooling.shipper._backoff.failures = 1_023
-    wait_until(lambda: producer._spooling.shipper._backoff.failures > 1_025)
-    server.start()
+    until(lambda: producer._spooling.shipper._backoff.failures > 1_025)
+    own_redis.start()
 
     assert producer.flush(10).left == 0
-    with connect(server.url) as redis:
+    with connect(own_redis.url) as redis:
         assert lanes_of(redis).ids() == [command]
     producer.close(0)
 
@@ -215,54 +208,54 @@ class Load:
         self._thread.join(30)
         assert self.error is None
 
-    def grow(self, wait_until, many=50):
+    def grow(self, until, many=50):
         """Wait until so many more commands were accepted."""
         target = len(self.ids) + many
-        wait_until(lambda: len(self.ids) >= target)
+        until(lambda: len(self.ids) >= target)
 
 
-def killed(server):
-    server.kill()
+def killed(own_redis):
+    own_redis.kill()
     yield
-    server.start()
+    own_redis.start()
 
 
-def paused(server):
-    server.pause()
+def paused(own_redis):
+    own_redis.pause()
     yield
-    server.resume()
+    own_redis.resume()
 
 
-def restarted(server):
-    server.restart()
+def restarted(own_redis):
+    own_redis.restart()
     yield
 
 
-def lazy(server):
-    server.stop()
+def lazy(own_redis):
+    own_redis.stop()
     yield
-    server.start()
+    own_redis.start()
     yield
-    server.pause()
+    own_redis.pause()
     yield
-    server.kill()
+    own_redis.kill()
     yield
-    server.start()
+    own_redis.start()
 
 
 @pytest.mark.parametrize("trouble", [killed, paused, restarted, lazy])
 def test_redis_in_trouble_under_load_loses_nothing_doubles_nothing_and_delays_no_call(
-    trouble, server, tmp_path, impatient, lanes_of, wait_until
+    trouble, own_redis, tmp_path, impatient, lanes_of, until
 ):
-    producer = Producer(with_server(server, tmp_path))
+    producer = Producer(with_server(own_redis, tmp_path))
     with Load(producer) as load:
-        load.grow(wait_until)
+        load.grow(until)
         for _ in range(2):
-            for _ in trouble(server):
-                load.grow(wait_until, 300)
+            for _ in trouble(own_redis):
+                load.grow(until, 300)
     assert producer.flush(timeout=20).left == 0
 
-    with connect(server.url) as redis:
+    with connect(own_redis.url) as redis:
         entries = lanes_of(redis).entries()
     assert [entry.envelope.id for entry in entries] == load.ids
     assert in_order(entries)
@@ -271,41 +264,39 @@ def test_redis_in_trouble_under_load_loses_nothing_doubles_nothing_and_delays_no
 
 
 def test_a_script_that_ran_though_its_answer_was_lost_doubles_nothing(
-    server, tmp_path, impatient, lanes_of, wait_until, monkeypatch
+    own_redis, tmp_path, impatient, lanes_of, until, monkeypatch
 ):
     # A survey that is asked for rarely: what waits for an answer is the script.
     monkeypatch.setattr("klaviyo_relay.lane_entrance._SURVEY_SECONDS", 60.0)
-    producer = Producer(with_server(server, tmp_path))
+    producer = Producer(with_server(own_redis, tmp_path))
     ids = [producer.track("M", email=ADA)]
     assert producer.flush(10).left == 0
-    server.pause()
+    own_redis.pause()
     ids += [producer.track("M", email=ADA) for _ in range(20)]
-    wait_until(
-        lambda: producer._spooling.shipper._backoff.failures >= 1
-    )  # sent, and no answer in time
-    server.resume()  # now Redis runs what stands in its socket, and then what is sent again
+    until(lambda: producer._spooling.shipper._backoff.failures >= 1)  # sent, and no answer in time
+    own_redis.resume()  # now Redis runs what stands in its socket, and then what is sent again
 
     assert producer.flush(10).left == 0
-    with connect(server.url) as redis:
+    with connect(own_redis.url) as redis:
         assert lanes_of(redis).ids() == ids
         assert lanes_of(redis).counts()["accepted"] == 21
     producer.close(0)
 
 
 def test_a_redis_that_comes_back_empty_gets_the_rows_of_the_window_again(
-    server, tmp_path, impatient, lanes_of, wait_until
+    own_redis, tmp_path, impatient, lanes_of, until
 ):
-    producer = Producer(with_server(server, tmp_path))
+    producer = Producer(with_server(own_redis, tmp_path))
     ids = [producer.track("M", email=ADA) for _ in range(700)]
     profile = producer.identify(email=ADA, first_name="Ada")
     assert producer.flush(10).left == 0
-    with connect(server.url) as redis:
+    with connect(own_redis.url) as redis:
         redis.flushall()
-    server.restart()
+    own_redis.restart()
 
-    with connect(server.url) as redis:
-        wait_until(lambda: lanes_of(redis).length() == 700)
-        wait_until(lambda: lanes_of(redis).length("profiles") == 1)
+    with connect(own_redis.url) as redis:
+        until(lambda: lanes_of(redis).length() == 700)
+        until(lambda: lanes_of(redis).length("profiles") == 1)
         assert lanes_of(redis).ids() == ids
         assert lanes_of(redis).ids("profiles") == [profile]
         assert redis.smembers(Keys().register) == {EVENTS.encode(), PROFILES.encode()}
@@ -313,26 +304,26 @@ def test_a_redis_that_comes_back_empty_gets_the_rows_of_the_window_again(
 
 
 def test_a_redis_that_comes_back_older_gets_just_what_it_has_lost(
-    server, tmp_path, impatient, lanes_of, wait_until
+    own_redis, tmp_path, impatient, lanes_of, until
 ):
-    producer = Producer(with_server(server, tmp_path))
-    with connect(server.url) as redis:
+    producer = Producer(with_server(own_redis, tmp_path))
+    with connect(own_redis.url) as redis:
         redis.config_set("appendfsync", "always")
     early = [producer.track("M", email=ADA) for _ in range(300)]
     assert producer.flush(10).left == 0
-    shutil.copytree(server.directory / "appendonlydir", tmp_path / "older")
+    shutil.copytree(own_redis.directory / "appendonlydir", tmp_path / "older")
     late = [producer.track("M", email=ADA) for _ in range(300)]
     assert producer.flush(10).left == 0
 
-    server.kill()
-    shutil.rmtree(server.directory / "appendonlydir")
-    shutil.copytree(tmp_path / "older", server.directory / "appendonlydir")
-    server.start()
+    own_redis.kill()
+    shutil.rmtree(own_redis.directory / "appendonlydir")
+    shutil.copytree(tmp_path / "older", own_redis.directory / "appendonlydir")
+    own_redis.start()
     last = producer.track("M", email=ADA)
 
     assert producer.flush(10).left == 0
-    with connect(server.url) as redis:
-        wait_until(lambda: lanes_of(redis).length() >= 601)
+    with connect(own_redis.url) as redis:
+        until(lambda: lanes_of(redis).length() >= 601)
         entries = lanes_of(redis).entries()
     assert [entry.envelope.id for entry in entries] == [*early, *late, last]
     assert in_order(entries)
@@ -340,7 +331,7 @@ def test_a_redis_that_comes_back_older_gets_just_what_it_has_lost(
 
 
 def test_a_redis_emptied_while_it_runs_gets_the_window_again_with_the_next_command(
-    impatient, producer, redis, lanes, wait_until
+    impatient, producer, redis, lanes, until
 ):
     ids = [producer.track("M", email=ADA) for _ in range(10)]
     assert producer.flush(10).left == 0
@@ -348,19 +339,19 @@ def test_a_redis_emptied_while_it_runs_gets_the_window_again_with_the_next_comma
 
     ids.append(producer.track("M", email=ADA))
 
-    wait_until(lambda: lanes.length() == 11)
+    until(lambda: lanes.length() == 11)
     assert lanes.ids() == ids
 
 
 def test_a_redis_emptied_while_it_runs_gets_its_register_again(
-    impatient, producer, redis, lanes, wait_until
+    impatient, producer, redis, lanes, until
 ):
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
     redis.flushall()
 
     producer.track("M", email=ADA)
-    wait_until(lambda: lanes.length() == 2)
+    until(lambda: lanes.length() == 2)
 
     assert redis.smembers(Keys().register) == {EVENTS.encode()}
 
@@ -369,7 +360,7 @@ def test_a_redis_emptied_while_it_runs_gets_its_register_again(
 
 
 def test_a_full_lane_is_held_and_does_not_stop_the_others(
-    impatient, relay_settings, redis, lanes, wait_until
+    impatient, relay_settings, redis, lanes, until
 ):
     narrow = msgspec.structs.replace(relay_settings, lane_max_bytes=2_000)
     producer = Producer(narrow)
@@ -377,10 +368,10 @@ def test_a_full_lane_is_held_and_does_not_stop_the_others(
     for number in range(60):
         ids.append(producer.track("M", email=ADA, properties={"x": "y" * 100, "n": number}))
         producer.flush(timeout=0.2 if number == 30 else 0.0)
-    wait_until(lambda: lanes.counts().get("bytes", 0) >= 2_000)
+    until(lambda: lanes.counts().get("bytes", 0) >= 2_000)
     profile = producer.identify(email=ADA)
 
-    wait_until(lambda: lanes.ids("profiles") == [profile])
+    until(lambda: lanes.ids("profiles") == [profile])
     waiting = producer.flush(timeout=0.1).left
     assert 0 < waiting == 60 - lanes.length()
 
@@ -497,12 +488,12 @@ def test_a_held_lane_drains_without_pauses_once_it_may(monkeypatch, relay_settin
 
 
 def test_a_redis_above_its_watermark_takes_nothing_until_it_is_below_again(
-    tmp_path, impatient, lanes_of, wait_until, caplog
+    tmp_path, impatient, lanes_of, until, caplog
 ):
-    with PrivateRedis(maxmemory=20_000_000) as server, connect(server.url) as redis:
+    with PrivateRedis(maxmemory=20_000_000) as own_redis, connect(own_redis.url) as redis:
         for number in range(17):
             redis.set(f"somebody else's {number}", b"x" * 1_000_000)
-        producer = Producer(with_server(server, tmp_path))
+        producer = Producer(with_server(own_redis, tmp_path))
         with caplog.at_level(logging.WARNING):
             ids = [producer.track("M", email=ADA) for _ in range(20)]
             assert producer.flush(timeout=0.3).left == 20
@@ -519,11 +510,11 @@ def test_a_redis_above_its_watermark_takes_nothing_until_it_is_below_again(
 # --- flush ----------------------------------------------------------------------------------------
 
 
-def test_flush_says_how_many_commands_are_only_in_the_spool(server, tmp_path, impatient):
-    producer = Producer(with_server(server, tmp_path))
+def test_flush_says_how_many_commands_are_only_in_the_spool(own_redis, tmp_path, impatient):
+    producer = Producer(with_server(own_redis, tmp_path))
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    server.kill()
+    own_redis.kill()
     for _ in range(7):
         producer.track("M", email=ADA)
     producer.identify(email=ADA)
@@ -531,20 +522,20 @@ def test_flush_says_how_many_commands_are_only_in_the_spool(server, tmp_path, im
     began = time.monotonic()
     assert producer.flush(timeout=0.3).left == 8
     assert time.monotonic() - began < 2
-    server.start()
+    own_redis.start()
     assert producer.flush(timeout=10).left == 0
     producer.close(0)
 
 
 def test_a_redis_that_is_away_is_complained_of_once_a_minute_without_its_password(
-    server, tmp_path, impatient, caplog, wait_until
+    own_redis, tmp_path, impatient, caplog, until
 ):
-    password = server.url.split(":")[2].split("@")[0]
-    server.kill()
-    producer = Producer(with_server(server, tmp_path))
+    password = own_redis.url.split(":")[2].split("@")[0]
+    own_redis.kill()
+    producer = Producer(with_server(own_redis, tmp_path))
     with caplog.at_level(logging.DEBUG):
         producer.track("M", email=ADA, properties={"secret": "geheim7"})
-        wait_until(lambda: producer._spooling.shipper._backoff.failures > 5)
+        until(lambda: producer._spooling.shipper._backoff.failures > 5)
 
     said = [record for record in caplog.records if record.name == "klaviyo_relay.shipper"]
     assert len(said) == 1
@@ -584,24 +575,24 @@ FORSAKEN = """
 
 
 def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
-    server, tmp_path, impatient, monkeypatch, program, lanes_of, wait_until
+    own_redis, tmp_path, impatient, monkeypatch, program, lanes_of, until
 ):
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.3)
     monkeypatch.setattr(shipper, "ORPHANS_EVERY_SECONDS", 0.2)
-    settings = with_server(server, tmp_path)
-    server.pause()  # so that the victim ships nothing itself
-    process = program(FORSAKEN, server.url, settings.spool_directory)
+    settings = with_server(own_redis, tmp_path)
+    own_redis.pause()  # so that the victim ships nothing itself
+    process = program(FORSAKEN, own_redis.url, settings.spool_directory)
     said = [process.stdout.readline() for _ in range(50)]
     process.send_signal(signal.SIGKILL)
     said += list(process.stdout)
     ids = [line.strip() for line in said if line.endswith("\n")]
     process.wait(10)
-    server.resume()
+    own_redis.resume()
 
     producer = Producer(settings)
     mine = producer.track("M", email=ADA)
-    with connect(server.url) as redis:
-        wait_until(lambda: lanes_of(redis).length() > len(ids))
+    with connect(own_redis.url) as redis:
+        until(lambda: lanes_of(redis).length() > len(ids))
         entries = lanes_of(redis).entries()
     found = [entry.envelope.id for entry in entries if entry.envelope.id != mine]
     # A row may be stored whose id the killed process could no longer print.
@@ -609,7 +600,7 @@ def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
     assert len(found) - len(ids) <= 1
     assert in_order(entries)
     own = {producer._spooling.spool.path, producer._spooling.spool.lock.path}
-    wait_until(lambda: not [path for path in settings.spool_directory.iterdir()
+    until(lambda: not [path for path in settings.spool_directory.iterdir()
                             if path.suffix in (".spool", ".lock") and path not in own])  # fmt: skip
     producer.close(0)
 
@@ -795,12 +786,12 @@ def test_an_orphan_keeps_its_lock_only_while_it_is_looked_at(entrance, relay_set
 # --- the end --------------------------------------------------------------------------------------
 
 
-def test_close_keeps_to_its_timeout_though_redis_does_not_answer(server, tmp_path, monkeypatch):
+def test_close_keeps_to_its_timeout_though_redis_does_not_answer(own_redis, tmp_path, monkeypatch):
     monkeypatch.setattr(shipper, "connect", lambda url: connect(url, answer_seconds=2.0))
-    producer = Producer(with_server(server, tmp_path))
+    producer = Producer(with_server(own_redis, tmp_path))
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    server.pause()
+    own_redis.pause()
     producer.track("M", email=ADA)
 
     began = time.monotonic()
@@ -810,19 +801,19 @@ def test_close_keeps_to_its_timeout_though_redis_does_not_answer(server, tmp_pat
     assert took < 1.5
 
 
-def test_a_spool_whose_lock_was_given_away_takes_no_more(server, tmp_path, wait_until):
-    producer = Producer(with_server(server, tmp_path))
+def test_a_spool_whose_lock_was_given_away_takes_no_more(own_redis, tmp_path, until):
+    producer = Producer(with_server(own_redis, tmp_path))
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
     spool = producer._spooling.spool  # as a call in another thread has read it a moment before
-    server.pause()
+    own_redis.pause()
     producer.track("M", email=ADA)
     producer.close(timeout=0.1)
-    lock = wait_until(lambda: SpoolLock.take(spool.lock.path))
+    lock = until(lambda: SpoolLock.take(spool.lock.path))
 
     try:
         with pytest.raises(SpoolError):
             spool.append([(EVENTS, 0, envelope())])
     finally:
         lock.release()
-        server.resume()
+        own_redis.resume()

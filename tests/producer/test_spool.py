@@ -402,7 +402,7 @@ def test_a_forked_child_lets_go_of_the_parents_lock_and_the_parent_keeps_it(spoo
 
 @forks
 def test_the_lock_is_free_when_the_parent_is_gone_though_a_child_lives(
-    directory, program, wait_until, line_of
+    directory, program, until, line_of
 ):
     process = program(
         """
@@ -428,7 +428,7 @@ def test_the_lock_is_free_when_the_parent_is_gone_though_a_child_lives(
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
 
-        lock = wait_until(lambda: SpoolLock.take(path.with_suffix(LOCK_SUFFIX)))
+        lock = until(lambda: SpoolLock.take(path.with_suffix(LOCK_SUFFIX)))
 
         lock.release()
     finally:

@@ -239,9 +239,7 @@ def test_a_child_has_nothing_to_flush_before_its_first_command(away, in_forked_c
 
 
 @forks
-def test_a_dead_parents_spool_is_free_though_its_forked_child_lives(
-    away, program, wait_until, line_of
-):
+def test_a_dead_parents_spool_is_free_though_its_forked_child_lives(away, program, until, line_of):
     process = program(
         """
         import os, signal, sys
@@ -262,7 +260,7 @@ def test_a_dead_parents_spool_is_free_though_its_forked_child_lives(
         process.wait(10)
         (path,) = spool_paths(away.spool_directory, away.digest)
 
-        lock = wait_until(lambda: SpoolLock.take(path.with_suffix(".lock")), seconds=5)
+        lock = until(lambda: SpoolLock.take(path.with_suffix(".lock")), seconds=5)
 
         lock.release()
     finally:
@@ -404,7 +402,7 @@ BEGIN = """
     ],
 )
 def test_however_a_process_ends_all_that_it_was_told_is_stored_is_delivered_by_the_next(
-    relay_settings, lanes, away, wait_until, end, status, stored_ids
+    relay_settings, lanes, away, until, end, status, stored_ids
 ):
     ids = run(f"{BEGIN}    {end}", away.redis_url, away.spool_directory, 0.0, status=status)
     assert stored_ids(away) == ids
@@ -415,7 +413,7 @@ def test_however_a_process_ends_all_that_it_was_told_is_stored_is_delivered_by_t
     producer = Producer(relay_settings)
     mine = producer.track("M", email=ADA)
 
-    wait_until(lambda: lanes.length() == 201)
+    until(lambda: lanes.length() == 201)
     assert [identity for identity in lanes.ids() if identity != mine] == ids
     producer.close()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -14,10 +12,10 @@ import msgspec
 import pytest
 from redis import Redis
 
+from entries import entry_of
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.commands import Command
-from klaviyo_relay.envelope import Envelope, encode, receive
-from klaviyo_relay.keys import Keys, split
+from klaviyo_relay.keys import split
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
@@ -28,6 +26,7 @@ from klaviyo_relay_worker.sandbox import Sandbox
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.status import Status
 from klaviyo_relay_worker.telemetry.event import Telemetry
+from raw_servers import Behaviour, RawServer
 from waiting import wait_until
 
 Klaviyo = Callable[[Request], Answer]
@@ -47,11 +46,7 @@ class Talk:
     ) -> Entry:
         """A command as it stands in a lane, enqueued at `at` (seconds)."""
         number = next(self._numbers)
-        identity = f"00000000-0000-7000-8000-{number:012d}"
-        envelope = Envelope(id=identity, account="default", at=int(at * 1000), command=command)
-        message = encode(envelope)
-        key = f"p:{identity}" if parked else f"{number}-0"
-        return Entry(key, receive(message), len(message), attempts)
+        return entry_of(command, number, at=at, is_parked=parked, attempts=attempts)
 
     def entries(self, *commands: Command, at: float = NOW) -> list[Entry]:
         """Several, in order."""
@@ -100,82 +95,17 @@ def talk() -> Talk:
 
 
 @pytest.fixture
-def until() -> Callable[..., Any]:
-    """See wait_until."""
-    return wait_until
-
-
-class RawServer:
-    """Accepts connections and hands each to `behave`, after the whole request was read."""
-
-    def __init__(self, behave: Callable[[socket.socket], None]) -> None:
-        self.received: list[bytes] = []
-        self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._connections: list[socket.socket] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            while received := _whole_request(connection):
-                self.received.append(received)
-                self._behave(connection)
-
-    def close(self) -> None:
-        for one in (self._listener, *self._connections):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for thread in self._threads:
-            thread.join(10)
-
-
-def _whole_request(connection: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received or not _is_whole(received):
-        more = connection.recv(65536)
-        if not more:
-            return b""
-        received += more
-    return received
-
-
-def _is_whole(received: bytes) -> bool:
-    head, _, body = received.partition(b"\r\n\r\n")
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    return len(body) >= int(length or b"0")
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], RawServer]]:
+def serve() -> Iterator[Callable[[Behaviour], RawServer]]:
+    """Starts servers that send what the test wants, whatever HTTP says; see RawServer."""
     servers: list[RawServer] = []
 
-    def start(behave: Callable[[socket.socket], None]) -> RawServer:
+    def start(behave: Behaviour) -> RawServer:
         servers.append(RawServer(behave))
         return servers[-1]
 
     yield start
     for server in servers:
         server.close()
-
-
-@pytest.fixture
-def keys() -> Keys:
-    """The names of the keys under the default namespace."""
-    return Keys()
 
 
 @pytest.fixture
@@ -312,16 +242,3 @@ def house_of(sandbox: Sandbox) -> Iterator[Callable[[Settings], House]]:
 def house(house_of: Callable[[Settings], House], relay_settings: Settings) -> House:
     """See House."""
     return house_of(relay_settings)
-
-
-@pytest.fixture
-def tracks() -> Callable[..., Sequence[Command]]:
-    """Many events of different people."""
-    from klaviyo_relay import Track
-
-    def make(number: int, **more: Any) -> list[Command]:
-        return [
-            Track(metric="Placed Order", email=f"p{at}@shop.io", **more) for at in range(number)
-        ]
-
-    return make

@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 from click.testing import CliRunner
 
+from entries import entry_of
 from klaviyo_relay import AddToList, DeleteProfile, Identify, Subscribe, Track, Unsubscribe
-from klaviyo_relay.envelope import Envelope, encode, receive
+from klaviyo_relay.envelope import Envelope, encode
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import intake, limits
 from klaviyo_relay_worker.admission import admission_of
@@ -18,7 +19,7 @@ from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.lease import Leases
 from klaviyo_relay_worker.outcome import Dropped
 from klaviyo_relay_worker.plan import consent, privacy
-from klaviyo_relay_worker.plan.batch import Batch, Entry, Part
+from klaviyo_relay_worker.plan.batch import Batch, Part
 from klaviyo_relay_worker.plan.consent import unsubscribe_request
 from waiting import for_a_while
 
@@ -47,12 +48,6 @@ def put(house):
         entrance.ship(f"default:{lane or command.lane}", "test", numbered)
 
     return make
-
-
-def entry_of(command, at):
-    envelope = Envelope(id=f"id-{at}", account="default", at=int(at * 1000), command=command)
-    message = encode(envelope)
-    return Entry("1-0", receive(message), len(message))
 
 
 def emails(sandbox):
@@ -207,11 +202,11 @@ def admission_to(house, lane):
 
 def test_a_deletion_is_noticed_on_reading_and_again_before_sending(house):
     profiles, now = admission_to(house, "profiles"), time.time()
-    entry = entry_of(Identify(email=WHO), now)
+    entry = entry_of(Identify(email=WHO), at=now)
     batch = Batch(limits.IMPORT_PROFILE, [entry], None)
     assert profiles.taken([entry], now) == {}
     assert profiles.leaving(batch, now) == {}
-    admission_to(house, "privacy").taken([entry_of(DeleteProfile(email=WHO), now)], now)
+    admission_to(house, "privacy").taken([entry_of(DeleteProfile(email=WHO), at=now)], now)
     assert profiles.taken([entry], now) == {entry.key: Dropped("forgotten")}
     assert profiles.leaving(batch, now) == {entry.key: Dropped("forgotten")}
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from entries import entry_of
 from klaviyo_relay import AddToList, Unsubscribe
-from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay.keys import Keys
 from klaviyo_relay_worker.consent import ConsentClock, Joins
 from klaviyo_relay_worker.outcome import Delivered, Parked, Parking
-from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
-
-
-def entry_of(command, at=1_800_000_000_000):
-    message = encode(Envelope(id=f"i{at}", account="default", at=at, command=command))
-    return Entry("1-0", receive(message), len(message))
 
 
 def test_the_clock_is_never_set_back(redis):
     clock = ConsentClock(redis, Keys(), "default", Pseudonyms(redis, Keys()))
     for at in (5, 9, 7):
-        clock.record([entry_of(Unsubscribe(email="A@x.io"), 1_800_000_000_000 + at)])
+        clock.record([entry_of(Unsubscribe(email="A@x.io"), at=(1_800_000_000_000 + at) / 1000)])
     assert clock.read(["email:a@x.io", "email:b@x.io"]) == {"email:a@x.io": {"": 1_800_000_000_009}}
 
 

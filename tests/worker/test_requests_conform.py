@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime
 from functools import cache
 from importlib import import_module
 from inspect import getsource
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +21,7 @@ import msgspec
 import pytest
 from openapi_client.models import MetricAggregateQuery
 
+import openapi
 from klaviyo_relay import (
     AddToList,
     CreateList,
@@ -43,7 +43,6 @@ from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.plan import consent, events, imports, lists, privacy, profiles, strays
 from klaviyo_relay_worker.plan.batch import Situation
 
-DOCUMENT = Path(__file__).parents[3] / "shared" / "klaviyo" / "openapi-subset.json"
 PHONE = "+15005550006"
 EVERYONE = {"email": "ada@lovelace.dev", "phone_number": PHONE, "external_id": "e-1"}
 LOCATION = {
@@ -208,17 +207,10 @@ def test_a_lost_attribute_would_be_seen():
 
 
 @cache
-def document() -> Any:
-    if not DOCUMENT.exists():
-        pytest.skip(f"Klaviyo's OpenAPI document is not at {DOCUMENT}")
-    return json.loads(DOCUMENT.read_text())
-
-
-@cache
 def operations() -> dict[str, Any]:
     """Operations by endpoint, variable parts of the path as {id}."""
     found = {}
-    for path, by_method in document()["paths"].items():
+    for path, by_method in openapi.document()["paths"].items():
         template = path.replace("{job_id}", "{id}")
         for method, operation in by_method.items():
             found[f"{method.upper()} {template}"] = operation
@@ -232,7 +224,7 @@ def strict(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        target: Any = document()
+        target: Any = openapi.document()
         for part in schema["$ref"].removeprefix("#/").split("/"):
             target = target[part]
         return strict(target)

@@ -16,6 +16,7 @@ from klaviyo_relay_worker import watchdog as module
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.watchdog import Watchdog
+from waiting import for_a_while
 
 LANE = ("default", "events")
 STALL_SECONDS = 0.3
@@ -48,13 +49,11 @@ def watchdog(house, doorbell):
 
 def finds(watchdog, seconds=STALL_SECONDS * 3, turn=lambda: None):
     """What it finds, looking for a while, in which `turn` is what a planner does."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in for_a_while(seconds):
         turn()
         found = watchdog.look()
         if found is not None:
             return found
-        threading.Event().wait(0.02)
     return None
 
 
@@ -108,11 +107,9 @@ def test_a_lane_whose_commands_wait_for_a_parked_one_is_no_stall(
 def test_a_lane_in_which_something_moves_is_no_stall(watchdog, house, tracks):
     house.enqueue(*tracks(3))
     counts = house.keys.lane(*LANE).counts
-    until = time.monotonic() + STALL_SECONDS * 3
-    while time.monotonic() < until:
+    for _ in for_a_while(STALL_SECONDS * 3):
         house.redis.hincrby(counts, "delivered", 1)
         assert watchdog.look() is None
-        threading.Event().wait(0.02)
 
 
 def test_a_doorbell_that_is_stuck_is_found(watchdog, doorbell, monkeypatch):

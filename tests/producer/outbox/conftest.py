@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,8 +18,9 @@ from klaviyo_relay import Settings
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.outbox import OutboxShipper
-from klaviyo_relay_worker.embedded import PrivateRedis
 from outboxes import Relays
+from ports import free_port
+from waiting import wait_until
 
 START_SECONDS = 30.0
 
@@ -44,6 +43,14 @@ def _as_nobody() -> list[str]:
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 
+def _answers(engine: Engine) -> bool:
+    try:
+        engine.connect().close()
+    except OperationalError:
+        return False
+    return True
+
+
 class PrivatePostgres:
     """A server of our own, whose data need not survive a power cut."""
 
@@ -53,9 +60,7 @@ class PrivatePostgres:
         self._directory = Path(tempfile.mkdtemp(prefix="klaviyo-relay-postgres-"))
         self._directory.chmod(0o777)
         self._made = 0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -81,17 +86,11 @@ class PrivatePostgres:
         self._wait_for_answer()
 
     def _wait_for_answer(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
         engine = create_engine(self.url("postgres"))
-        while True:
-            try:
-                engine.connect().close()
-                break
-            except OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        engine.dispose()
+        try:
+            wait_until(lambda: _answers(engine), START_SECONDS, "PostgreSQL answers")
+        finally:
+            engine.dispose()
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{database}"
@@ -125,7 +124,7 @@ def postgres() -> Iterator[PrivatePostgres]:
         server = PrivatePostgres(binaries)
         try:
             server.start()
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (OSError, subprocess.CalledProcessError, AssertionError) as error:
             server.stop()
             reasons.append(f"{binaries}: {getattr(error, 'stderr', None) or error!r}")
             continue
@@ -184,13 +183,6 @@ def postgres_engine(postgres_url: str) -> Iterator[Engine]:
     made = _engine(postgres_url)
     yield made
     made.dispose()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[PrivateRedis]:
-    """A Redis of this test's own, to be killed and robbed."""
-    with PrivateRedis(directory=tmp_path / "redis") as started:
-        yield started
 
 
 @pytest.fixture

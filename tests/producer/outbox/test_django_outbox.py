@@ -101,7 +101,7 @@ def project(database_url, redis_url):
 
 
 def test_what_is_committed_is_shipped_in_order_and_what_is_rolled_back_never_was(
-    project, lanes, wait_until
+    project, lanes, until
 ):
     ids = project.run(
         """
@@ -125,7 +125,7 @@ def test_what_is_committed_is_shipped_in_order_and_what_is_rolled_back_never_was
     )
 
     relay = project.relay()
-    wait_until(lambda: lanes.length() == 5 and lanes.length("profiles") == 3)
+    until(lambda: lanes.length() == 5 and lanes.length("profiles") == 3)
     relay.send_signal(signal.SIGTERM)
 
     assert relay.wait(10) == 0
@@ -161,7 +161,7 @@ def test_shipped_rows_are_deleted_after_the_window(project, lanes):
     assert lanes.length("events:bulk") == 1_100
 
 
-def test_a_named_database_and_the_routers_choice(tmp_path, redis_url, lanes, wait_until):
+def test_a_named_database_and_the_routers_choice(tmp_path, redis_url, lanes, until):
     databases = {
         name: database_settings(f"sqlite:///{tmp_path / name}.db") for name in ("default", "shop")
     }
@@ -189,7 +189,7 @@ def test_a_named_database_and_the_routers_choice(tmp_path, redis_url, lanes, wai
     assert routed == [3, 3]
 
     project.relay("--database", "shop")
-    wait_until(lambda: lanes.length() == 3)
+    until(lambda: lanes.length() == 3)
     project.kill_relays()
     assert lanes.length("profiles") == 0
 
@@ -213,9 +213,7 @@ def test_the_models_and_the_migration_agree(project):
     project.run("call_command('check', fail_level='WARNING', stdout=__import__('io').StringIO())")
 
 
-def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
-    project, lanes, wait_until, chance
-):
+def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(project, lanes, until, chance):
     application = subprocess.Popen(
         project._command(
             """
@@ -246,7 +244,7 @@ def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
             began = lanes.length()
             project.relay()
             project.relay()
-            wait_until(lambda began=began: lanes.length() > began)
+            until(lambda began=began: lanes.length() > began)
             # The moment of the kill is what is tested; nothing waits for this.
             time.sleep(chance.uniform(0, 0.1))
             project.kill_relays()
@@ -257,12 +255,12 @@ def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
     transactions = json.loads(said)
     expected = [each for ids in transactions for each in ids]
     project.relay()
-    wait_until(lambda: lanes.length() >= len(expected))
+    until(lambda: lanes.length() >= len(expected))
 
     assert lanes.ids() == expected
 
 
-def test_the_tables_are_those_of_sqlalchemy(project, database_url, lanes, relay, wait_until):
+def test_the_tables_are_those_of_sqlalchemy(project, database_url, lanes, relay, until):
     """So that either relay may ship what either side has written."""
     from sqlalchemy import create_engine
 
@@ -271,10 +269,10 @@ def test_the_tables_are_those_of_sqlalchemy(project, database_url, lanes, relay,
     ids = project.run('print(json.dumps([outbox.track("M", email=ADA) for _ in range(3)]))')
     engine = create_engine(database_url)
     started = relay(engine)
-    wait_until(lambda: lanes.length() == 3)
+    until(lambda: lanes.length() == 3)
     with engine.begin() as connection:
         ids.append(outbox.track(connection, "M", email=ADA))
-    wait_until(lambda: lanes.length() == 4)
+    until(lambda: lanes.length() == 4)
     started.stop()
     engine.dispose()
 

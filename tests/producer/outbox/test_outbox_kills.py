@@ -117,7 +117,7 @@ class Application:
 
 @pytest.mark.parametrize("relays_at_once", [1, 2])
 def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
-    engine, relays, lanes, wait_until, chance, relays_at_once
+    engine, relays, lanes, until, chance, relays_at_once
 ):
     application = Application(engine, chance)
     try:
@@ -125,7 +125,7 @@ def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
             began = sum(lanes.length(lane) for lane in LANES)
             for _ in range(relays_at_once):
                 relays.start(lease=0.01)
-            wait_until(lambda began=began: sum(map(lanes.length, LANES)) > began)
+            until(lambda began=began: sum(map(lanes.length, LANES)) > began)
             # The moment of the kill is what is tested; nothing waits for this.
             time.sleep(chance.uniform(0, 0.1))
             relays.kill_all()
@@ -133,7 +133,7 @@ def test_kill_minus_nine_at_random_moments_loses_and_doubles_nothing(
         application.stop()
     expected = sum(map(len, application.transactions))
     relays.start(lease=0.01)
-    wait_until(lambda: sum(map(lanes.length, LANES)) >= expected)
+    until(lambda: sum(map(lanes.length, LANES)) >= expected)
     relays.kill_all()
 
     check_exactly_once_and_in_order(lanes, application.transactions)

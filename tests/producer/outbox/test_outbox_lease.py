@@ -59,7 +59,7 @@ def test_a_renewal_after_another_took_over_is_a_claim_like_any_other(store):
     assert store.state().holder == "another"
 
 
-def test_two_relays_that_both_believe_to_be_the_one_are_harmless(engine, relay, lanes, wait_until):
+def test_two_relays_that_both_believe_to_be_the_one_are_harmless(engine, relay, lanes, until):
     # With a lease of no length each takes it from the other at every pass.
     for _ in range(3):
         relay(engine, lease_seconds=1e-9)
@@ -67,31 +67,29 @@ def test_two_relays_that_both_believe_to_be_the_one_are_harmless(engine, relay, 
     for number in range(40):
         committed += tracked(engine, range(number % 7))
 
-    wait_until(lambda: lanes.length() >= len(committed))
+    until(lambda: lanes.length() >= len(committed))
     assert lanes.ids() == committed
 
 
-def test_the_second_relay_stands_by_and_takes_over_from_one_that_ended(
-    engine, relay, lanes, wait_until
-):
+def test_the_second_relay_stands_by_and_takes_over_from_one_that_ended(engine, relay, lanes, until):
     store = SqlAlchemyStore(engine)
     first = relay(engine, lease_seconds=1_000.0)
-    holder = wait_until(lambda: store.state().holder)
+    holder = until(lambda: store.state().holder)
     relay(engine, lease_seconds=1_000.0)
     tracked(engine, range(20))
-    wait_until(lambda: lanes.length() == 20)
+    until(lambda: lanes.length() == 20)
     assert store.state().holder == holder
 
     first.stop()
-    wait_until(lambda: store.state().holder not in (None, holder))
+    until(lambda: store.state().holder not in (None, holder))
     tracked(engine, range(5))
-    wait_until(lambda: lanes.length() == 25)
+    until(lambda: lanes.length() == 25)
 
 
-def test_the_second_relay_takes_over_from_one_that_went_silent(sqlite_engine, relay, wait_until):
+def test_the_second_relay_takes_over_from_one_that_went_silent(sqlite_engine, relay, until):
     store = SqlAlchemyStore(sqlite_engine)
     assert store.take("dead", store.state().beat)
 
     relay(sqlite_engine, lease_seconds=0.3)
 
-    wait_until(lambda: store.state().holder != "dead")
+    until(lambda: store.state().holder != "dead")

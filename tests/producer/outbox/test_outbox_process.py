@@ -13,11 +13,11 @@ from outboxes import LANES, check_exactly_once_and_in_order, committed
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_relay_that_is_told_to_end_does_so_and_gives_the_lease_back(
-    engine, relays, lanes, wait_until, how
+    engine, relays, lanes, until, how
 ):
     process = relays.start()
     committed(engine, 4)
-    wait_until(lambda: sum(map(lanes.length, LANES)) == 7)
+    until(lambda: sum(map(lanes.length, LANES)) == 7)
 
     process.send_signal(how)
 
@@ -57,7 +57,7 @@ def test_wrong_usage_ends_with_two_and_says_why(arguments, environment, said):
 
 
 def test_the_url_may_come_from_the_environment_and_the_tables_from_the_command(
-    redis_url, lanes, bare_engine, database_url, wait_until
+    redis_url, lanes, bare_engine, database_url, until
 ):
     environment = {
         **os.environ,
@@ -69,9 +69,9 @@ def test_the_url_may_come_from_the_environment_and_the_tables_from_the_command(
     )
     try:
         store = SqlAlchemyStore(bare_engine)
-        wait_until(lambda: has_tables(bare_engine) and store.state().holder)
+        until(lambda: has_tables(bare_engine) and store.state().holder)
         transactions = committed(bare_engine, 2)
-        wait_until(lambda: sum(map(lanes.length, LANES)) == 3)
+        until(lambda: sum(map(lanes.length, LANES)) == 3)
     finally:
         process.terminate()
         assert process.wait(10) == 0

@@ -30,7 +30,7 @@ def test_a_command_carries_the_trace_of_its_call(sqlite_engine):
     assert [trace.split("-")[1] for trace in traces] == [trace_id] * 2
 
 
-def test_all_verbs_reach_their_lanes(sqlite_engine, relay, lanes, wait_until):
+def test_all_verbs_reach_their_lanes(sqlite_engine, relay, lanes, until):
     list_id = "Y6nRLr"
     with Session(sqlite_engine) as session, session.begin():
         expected = {
@@ -59,12 +59,12 @@ def test_all_verbs_reach_their_lanes(sqlite_engine, relay, lanes, wait_until):
         outbox.on(session).track("M", email=ADA, account="shop_2")
 
     relay(sqlite_engine)
-    wait_until(lambda: rows_in(sqlite_engine) == 501 + 16 and lanes.length("privacy"))
-    wait_until(lambda: lanes.length("events:bulk") == 501 and lanes.length("events", "shop_2"))
+    until(lambda: rows_in(sqlite_engine) == 501 + 16 and lanes.length("privacy"))
+    until(lambda: lanes.length("events:bulk") == 501 and lanes.length("events", "shop_2"))
 
     assert given == (501, 501)
     for lane, ids in expected.items():
-        wait_until(lambda lane=lane, ids=ids: lanes.length(lane) >= len(ids))
+        until(lambda lane=lane, ids=ids: lanes.length(lane) >= len(ids))
         # The attributes beside the event travel as an identify of their own, before it.
         assert lanes.ids(lane)[-len(ids) :] == ids
     assert lanes.entries("profiles")[0].envelope.command.first_name == "Ada"

@@ -26,19 +26,19 @@ CHUNK = shipper.BATCH_ROWS
 
 
 def test_what_is_committed_is_in_the_lane_once_and_in_the_order_of_the_calls(
-    engine, relay, lanes, wait_until
+    engine, relay, lanes, until
 ):
     committed = [*tracked(engine, range(3)), *tracked(engine, range(3, CHUNK + 700))]
 
     relay(engine)
-    wait_until(lambda: lanes.length() == len(committed))
+    until(lambda: lanes.length() == len(committed))
     later = tracked(engine, range(5))
-    wait_until(lambda: lanes.length() == len(committed) + 5)
+    until(lambda: lanes.length() == len(committed) + 5)
 
     assert lanes.ids() == committed + later
 
 
-def test_what_is_rolled_back_never_was(engine, relay, lanes, wait_until):
+def test_what_is_rolled_back_never_was(engine, relay, lanes, until):
     with Session(engine) as session:
         outbox.track(session, "M", email=ADA)
         session.rollback()
@@ -48,26 +48,26 @@ def test_what_is_rolled_back_never_was(engine, relay, lanes, wait_until):
     (marker,) = tracked(engine, [1])
 
     relay(engine)
-    wait_until(lanes.length)
+    until(lanes.length)
 
     assert lanes.ids() == [marker]
     assert lanes.length("profiles") == 0
 
 
-def test_nothing_is_shipped_before_the_commit(postgres_engine, relay, lanes, wait_until):
+def test_nothing_is_shipped_before_the_commit(postgres_engine, relay, lanes, until):
     relay(postgres_engine)
     with Session(postgres_engine) as session, session.begin():
         open_id = outbox.track(session, "M", email=ADA)
         marker = tracked(postgres_engine, [1])
-        wait_until(lanes.length)
+        until(lanes.length)
         assert lanes.ids() == marker
 
-    wait_until(lambda: lanes.length() == 2)
+    until(lambda: lanes.length() == 2)
     assert lanes.ids() == [*marker, open_id]
 
 
 def test_a_row_that_becomes_visible_after_a_higher_id_was_shipped_is_not_lost(
-    postgres_engine, relay, lanes, wait_until
+    postgres_engine, relay, lanes, until
 ):
     """The trap of the outbox: the first INSERT commits last."""
     relay(postgres_engine)
@@ -77,9 +77,9 @@ def test_a_row_that_becomes_visible_after_a_higher_id_was_shipped_is_not_lost(
     early += [outbox.track(first, "M", email=ADA)]
 
     second.commit()
-    wait_until(lambda: lanes.ids() == late)
+    until(lambda: lanes.ids() == late)
     first.commit()
-    wait_until(lambda: lanes.length() == 7)
+    until(lambda: lanes.length() == 7)
     first.close()
     second.close()
 
@@ -87,7 +87,7 @@ def test_a_row_that_becomes_visible_after_a_higher_id_was_shipped_is_not_lost(
 
 
 def test_many_open_transactions_that_commit_in_any_order_lose_nothing(
-    postgres_engine, relay, lanes, wait_until
+    postgres_engine, relay, lanes, until
 ):
     relay(postgres_engine)
     committed, guard = [], threading.Lock()
@@ -110,7 +110,7 @@ def test_many_open_transactions_that_commit_in_any_order_lose_nothing(
     for thread in threads:
         thread.join()
     expected = sum(map(len, committed))
-    wait_until(lambda: lanes.length() >= expected)
+    until(lambda: lanes.length() >= expected)
 
     place = {command_id: at for at, command_id in enumerate(lanes.ids())}
     assert sorted(place) == sorted(command_id for ids in committed for command_id in ids)
@@ -123,20 +123,20 @@ def test_many_open_transactions_that_commit_in_any_order_lose_nothing(
 
 
 def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
-    engine, relay, lanes, wait_until, monkeypatch
+    engine, relay, lanes, until, monkeypatch
 ):
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", 1_000.0)
     tracked(engine, range(CHUNK + 1))
     first = relay(engine)
-    wait_until(lambda: lanes.length() == CHUNK + 1)
+    until(lambda: lanes.length() == CHUNK + 1)
     first.stop()
     assert rows_in(engine) == CHUNK + 1
 
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.0)
     relay(engine)
-    wait_until(lambda: rows_in(engine) == 0)
+    until(lambda: rows_in(engine) == 0)
     after = tracked(engine, range(3))
-    wait_until(lambda: lanes.length() == CHUNK + 4)
+    until(lambda: lanes.length() == CHUNK + 4)
 
     # The numbers go on, though no row is left that knows them.
     assert lanes.ids()[-3:] == after
@@ -163,18 +163,18 @@ def test_a_row_is_not_deleted_while_the_lane_does_not_have_it(
 # --- Redis ----------------------------------------------------------------------------------------
 
 
-def test_redis_away_and_back(engine, server, relay, lanes_of, impatient, wait_until, caplog):
-    relay(engine, Settings(redis_url=server.url))
-    client = connect(server.url)
+def test_redis_away_and_back(engine, own_redis, relay, lanes_of, impatient, until, caplog):
+    relay(engine, Settings(redis_url=own_redis.url))
+    client = connect(own_redis.url)
     lanes = lanes_of(client)
     before = tracked(engine, range(3))
-    wait_until(lambda: lanes.length() == 3)
-    server.kill()
+    until(lambda: lanes.length() == 3)
+    own_redis.kill()
     meanwhile = tracked(engine, range(4))
-    wait_until(lambda: "cannot ship" in caplog.text)
+    until(lambda: "cannot ship" in caplog.text)
 
-    server.start()
-    wait_until(lambda: server.running and len(_ids(lanes)) == 7)
+    own_redis.start()
+    until(lambda: own_redis.running and len(_ids(lanes)) == 7)
 
     assert _ids(lanes) == before + meanwhile
     assert "lovelace" not in caplog.text
@@ -193,30 +193,30 @@ def _ids(lanes):
 
 @pytest.mark.parametrize("after", ["restart of Redis alone", "restart of both"])
 def test_redis_that_fell_back_within_the_window_gets_again_what_it_lost(
-    engine, server, relay, lanes_of, impatient, wait_until, tmp_path, after
+    engine, own_redis, relay, lanes_of, impatient, until, tmp_path, after
 ):
-    settings = Settings(redis_url=server.url)
+    settings = Settings(redis_url=own_redis.url)
     first = relay(engine, settings)
-    client = connect(server.url)
+    client = connect(own_redis.url)
     lanes = lanes_of(client)
     kept = tracked(engine, range(3))
-    wait_until(lambda: lanes.length() == 3)
-    server.stop()
-    shutil.copytree(server.directory, tmp_path / "older")
-    server.start()
+    until(lambda: lanes.length() == 3)
+    own_redis.stop()
+    shutil.copytree(own_redis.directory, tmp_path / "older")
+    own_redis.start()
     lost = tracked(engine, range(4))
-    wait_until(lambda: len(_ids(lanes)) == 7)
+    until(lambda: len(_ids(lanes)) == 7)
     if after == "restart of both":
         first.stop()
 
-    server.kill()
-    shutil.rmtree(server.directory / "appendonlydir", ignore_errors=True)
-    shutil.copytree(tmp_path / "older", server.directory, dirs_exist_ok=True)
-    server.start()
+    own_redis.kill()
+    shutil.rmtree(own_redis.directory / "appendonlydir", ignore_errors=True)
+    shutil.copytree(tmp_path / "older", own_redis.directory, dirs_exist_ok=True)
+    own_redis.start()
     more = tracked(engine, range(2))
     if after == "restart of both":
         relay(engine, settings)
-    wait_until(lambda: len(_ids(lanes)) == 9)
+    until(lambda: len(_ids(lanes)) == 9)
 
     assert _ids(lanes) == kept + lost + more
     client.close()
@@ -238,26 +238,26 @@ def test_a_fall_of_redis_between_two_looks_is_noticed_by_the_lane(sqlite_engine,
 
 
 def test_another_incarnation_of_redis_gets_what_it_lost_though_nothing_new_comes(
-    sqlite_engine, server, lanes_of, impatient, monkeypatch
+    sqlite_engine, own_redis, lanes_of, impatient, monkeypatch
 ):
     monkeypatch.setattr("klaviyo_relay.lane_entrance._SURVEY_SECONDS", 0.0)
     ids = tracked(sqlite_engine, range(3))
-    relayed = OutboxShipper(SqlAlchemyStore(sqlite_engine), Settings(redis_url=server.url))
+    relayed = OutboxShipper(SqlAlchemyStore(sqlite_engine), Settings(redis_url=own_redis.url))
     while relayed._pass():
         pass
-    with connect(server.url) as client:
+    with connect(own_redis.url) as client:
         client.flushall()
     assert not relayed._pass()
 
-    server.restart()
+    own_redis.restart()
     assert relayed._pass()
 
-    with connect(server.url) as client:
+    with connect(own_redis.url) as client:
         assert lanes_of(client).ids() == ids
     relayed._leave()
 
 
-def test_a_full_lane_holds_up_no_other(engine, relay, redis, lanes, impatient, wait_until):
+def test_a_full_lane_holds_up_no_other(engine, relay, redis, lanes, impatient, until):
     counts = Settings().keys.lane("default", "events").counts
     redis.hset(counts, "bytes", 10**9)
     with engine.begin() as connection:
@@ -265,10 +265,10 @@ def test_a_full_lane_holds_up_no_other(engine, relay, redis, lanes, impatient, w
         profiles = [outbox.identify(connection, email=ADA, first_name="Ada")]
     relay(engine)
 
-    wait_until(lambda: lanes.ids("profiles") == profiles)
+    until(lambda: lanes.ids("profiles") == profiles)
     assert lanes.length() == 0
     redis.hset(counts, "bytes", 0)
-    wait_until(lambda: lanes.ids() == events)
+    until(lambda: lanes.ids() == events)
 
 
 def test_a_batch_has_a_most_of_bytes(sqlite_engine, redis, lanes, monkeypatch):
@@ -288,22 +288,22 @@ def test_a_batch_has_a_most_of_bytes(sqlite_engine, redis, lanes, monkeypatch):
 
 
 def test_missing_tables_are_said_once_and_waited_for(
-    bare_engine, relay, lanes, impatient, wait_until, caplog
+    bare_engine, relay, lanes, impatient, until, caplog
 ):
     engine = bare_engine
     relay(engine)
-    wait_until(lambda: "cannot ship" in caplog.text)
+    until(lambda: "cannot ship" in caplog.text)
 
     outbox.create_tables(engine)
     tracked(engine, [1])
-    wait_until(lanes.length)
+    until(lanes.length)
 
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "Traceback" not in caplog.text
 
 
 def test_a_fault_of_ours_is_logged_with_a_traceback_and_ends_nothing(
-    sqlite_engine, relay, lanes, impatient, wait_until, caplog, monkeypatch
+    sqlite_engine, relay, lanes, impatient, until, caplog, monkeypatch
 ):
     broken = threading.Event()
     step = Shipment.step
@@ -317,14 +317,14 @@ def test_a_fault_of_ours_is_logged_with_a_traceback_and_ends_nothing(
     monkeypatch.setattr(Shipment, "step", fail_once)
     tracked(sqlite_engine, [1])
     relay(sqlite_engine)
-    wait_until(lanes.length)
+    until(lanes.length)
 
     assert "Traceback" in caplog.text
 
 
-def test_wake_is_faster_than_the_poll(sqlite_engine, relay, lanes, wait_until):
+def test_wake_is_faster_than_the_poll(sqlite_engine, relay, lanes, until):
     started = relay(sqlite_engine, poll_seconds=1_000.0)
-    wait_until(lambda: SqlAlchemyStore(sqlite_engine).state().holder)
+    until(lambda: SqlAlchemyStore(sqlite_engine).state().holder)
     tracked(sqlite_engine, [1])
 
-    wait_until(lambda: started.wake() or lanes.length())
+    until(lambda: started.wake() or lanes.length())

@@ -18,7 +18,7 @@ def test_what_is_no_session_is_refused(sqlite_engine, wrong):
 
 
 def test_an_asynchronous_session_is_refused_and_run_sync_is_the_way(
-    postgres_url, postgres_engine, relay, lanes, wait_until
+    postgres_url, postgres_engine, relay, lanes, until
 ):
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -35,7 +35,7 @@ def test_an_asynchronous_session_is_refused_and_run_sync_is_the_way(
 
     relay(postgres_engine)
     command_id = asyncio.run(work())
-    wait_until(lanes.length)
+    until(lanes.length)
 
     assert lanes.ids() == [command_id]
 

@@ -6,16 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entries import entry_of
 from klaviyo_relay import AddToList, CreateList, DeleteProfile, Identify, Track
-from klaviyo_relay.envelope import Envelope
 from klaviyo_relay_worker.outcome import Dead, Delivered, Failure
-from klaviyo_relay_worker.plan.batch import BODY_MAX_BYTES, Entry, Ledger, Part, identities
+from klaviyo_relay_worker.plan.batch import BODY_MAX_BYTES, Ledger, Part, identities
 from klaviyo_relay_worker.plan.batch import take_in_order as take
-
-
-def made(number, command, size=100):
-    envelope = Envelope(id=f"id-{number}", account="default", at=0, command=command)
-    return Entry(f"{number}-0", envelope, size)
 
 
 def who(*names):
@@ -30,42 +25,42 @@ def everything(_entry):
 
 
 def test_one_command_a_person_is_taken():
-    entries = [made(1, who("a@x.io")), made(2, who("a@x.io")), made(3, who("b@x.io"))]
+    entries = [entry_of(who("a@x.io"), 1), entry_of(who("a@x.io"), 2), entry_of(who("b@x.io"), 3)]
     assert take(entries, (), everything, 10) == ([entries[0], entries[2]], False)
 
 
 def test_a_command_that_is_not_wanted_holds_back_later_ones_of_its_person():
-    entries = [made(1, who("a@x.io")), made(2, who("a@x.io")), made(3, who("b@x.io"))]
+    entries = [entry_of(who("a@x.io"), 1), entry_of(who("a@x.io"), 2), entry_of(who("b@x.io"), 3)]
     found, _ = take(entries, (), lambda entry: entry is not entries[0], 10)
     assert found == [entries[2]]
 
 
 def test_who_is_held_is_not_taken():
-    entries = [made(1, who("A@x.io")), made(2, who("b@x.io"))]
+    entries = [entry_of(who("A@x.io"), 1), entry_of(who("b@x.io"), 2)]
     assert take(entries, {"email:a@x.io"}, everything, 10)[0] == [entries[1]]
 
 
 def test_holding_spreads_over_shared_identifiers():
     entries = [
-        made(1, who("a@x.io")),
-        made(2, who("a@x.io", "one")),
-        made(3, who("one")),
+        entry_of(who("a@x.io"), 1),
+        entry_of(who("a@x.io", "one"), 2),
+        entry_of(who("one"), 3),
     ]
     assert take(entries, (), everything, 10)[0] == [entries[0]]
 
 
 def test_the_batch_is_full_at_the_count():
-    entries = [made(n, who(f"{n}@x.io")) for n in range(5)]
+    entries = [entry_of(who(f"{n}@x.io"), n) for n in range(5)]
     assert take(entries, (), everything, 3) == (entries[:3], True)
 
 
 def test_the_batch_is_full_at_the_bytes_but_never_empty():
-    entries = [made(n, who(f"{n}@x.io"), BODY_MAX_BYTES) for n in range(3)]
+    entries = [entry_of(who(f"{n}@x.io"), n, size=BODY_MAX_BYTES) for n in range(3)]
     assert take(entries, (), everything, 100) == (entries[:1], True)
 
 
 def test_commands_about_nobody_never_hold_each_other():
-    entries = [made(n, CreateList(list_name=f"L{n}")) for n in range(3)]
+    entries = [entry_of(CreateList(list_name=f"L{n}"), n) for n in range(3)]
     assert take(entries, (), everything, 9)[0] == entries
 
 
@@ -74,7 +69,7 @@ PEOPLE = st.lists(st.sampled_from(["a@x.io", "b@x.io", "one", "two"]), min_size=
 
 @given(st.lists(st.tuples(PEOPLE, st.booleans()), max_size=30), st.integers(1, 10))
 def test_nothing_taken_overtakes_anything_of_the_same_person(given_, most):
-    entries = [made(n, who(*names)) for n, (names, _) in enumerate(given_)]
+    entries = [entry_of(who(*names), n) for n, (names, _) in enumerate(given_)]
     wanted = {entry.key: is_wanted for entry, (_, is_wanted) in zip(entries, given_, strict=True)}
     found, _ = take(entries, (), lambda entry: wanted[entry.key], most)
     assert len(found) <= most
@@ -101,7 +96,7 @@ def test_identities_are_the_identifiers_in_normal_form(command, expected):
 
 
 def test_the_ledger_settles_all_commands_of_a_part():
-    one, two = made(1, who("a@x.io")), made(2, who("a@x.io"))
+    one, two = entry_of(who("a@x.io"), 1), entry_of(who("a@x.io"), 2)
     ledger = Ledger()
     ledger.settle_parts([Part((one, two), one.command)], Delivered())
     assert ledger.outcomes == {"1-0": Delivered(), "2-0": Delivered()}
@@ -109,5 +104,5 @@ def test_the_ledger_settles_all_commands_of_a_part():
 
 def test_the_ledger_refuses_with_the_failure():
     ledger = Ledger()
-    ledger.refuse([made(1, who("a@x.io"))], Failure(code="invalid"))
+    ledger.refuse([entry_of(who("a@x.io"), 1)], Failure(code="invalid"))
     assert ledger.outcomes == {"1-0": Dead(Failure(code="invalid"))}

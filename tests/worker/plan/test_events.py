@@ -7,21 +7,15 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from entries import entry_of
 from klaviyo_relay import Track
-from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Answer
 from klaviyo_relay_worker.outcome import Dead, Delivered
 from klaviyo_relay_worker.plan import events
-from klaviyo_relay_worker.plan.batch import Entry, Part, Situation
+from klaviyo_relay_worker.plan.batch import Part, Situation
 
 REQUEST_MOST_BYTES = 5_000_000
-
-
-def made(number, command):
-    envelope = Envelope(id=f"id-{number}", account="default", at=0, command=command)
-    message = encode(envelope)
-    return Entry(f"{number}-0", receive(message), len(message))
 
 
 def planned(talk, entries, **situation):
@@ -80,7 +74,7 @@ TRACKS = st.builds(
 
 @given(st.lists(TRACKS, min_size=5, max_size=25))
 def test_no_request_repeats_a_profile_metric_and_unique_id(commands):
-    entries = [made(number, command) for number, command in enumerate(commands)]
+    entries = [entry_of(command, number) for number, command in enumerate(commands)]
     [batch] = events.choose(entries, Situation(now=0.0))
     repeats = [
         (name, entry.command.metric, entry.command.unique_id or entry.envelope.id)
@@ -92,7 +86,7 @@ def test_no_request_repeats_a_profile_metric_and_unique_id(commands):
 
 @given(st.lists(TRACKS, min_size=5, max_size=25))
 def test_repeats_wait_and_everything_goes_in_the_end(commands):
-    left = [made(number, command) for number, command in enumerate(commands)]
+    left = [entry_of(command, number) for number, command in enumerate(commands)]
     while left:
         [batch] = events.choose(left, Situation(now=0.0, is_idle=False))
         assert batch.entries, "a plan that never ends"
@@ -113,7 +107,7 @@ def test_the_encoded_body_stays_within_five_megabytes(shape):
         Track(metric="M", email=f"p{n}@x.io", properties={f"p{i}": text * length for i in range(4)})
         for n, (text, length) in enumerate(shape)
     ]
-    left = [made(number, command) for number, command in enumerate(commands)]
+    left = [entry_of(command, number) for number, command in enumerate(commands)]
     while left:
         [batch] = events.choose(left, Situation(now=0.0, is_idle=False))
         body = events.bulk_request([Part.of(entry) for entry in batch.entries]).body

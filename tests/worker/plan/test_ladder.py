@@ -9,21 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entries import entry_of
 from klaviyo_relay import Identify
-from klaviyo_relay.envelope import Envelope
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Dead, Delivered, Failure, failures_of
-from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part
+from klaviyo_relay_worker.plan.batch import Ledger, Part
 from klaviyo_relay_worker.plan.ladder import Bulk, blamed_items, refuse
 
 IDENTIFY = Identify(email="a@x.io")
 
 
 def parts_of(number):
-    return [
-        Part.of(Entry(f"{n}-0", Envelope(id=f"{n}", account="a", at=0, command=IDENTIFY), 1))
-        for n in range(number)
-    ]
+    return [Part.of(entry_of(IDENTIFY, n)) for n in range(number)]
 
 
 class Judge:

@@ -8,25 +8,16 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entries import entry_of
 from klaviyo_relay import Identify
-from klaviyo_relay.envelope import Envelope
-from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.plan.lineup import WITNESSES, Lineup
-
-
-def entries_of(number):
-    def entry(n):
-        command = Identify(email=f"p{n}@x.io")
-        return Entry(f"{n}-0", Envelope(id=f"{n}", account="a", at=0, command=command), 1)
-
-    return [entry(n) for n in range(number)]
 
 
 class Search:
     """One line-up from its beginning to its end; `fails` says which requests do."""
 
     def __init__(self, number, fails, *, is_up=False, guilty=None, seed=0):
-        self.waiting = entries_of(number)
+        self.waiting = [entry_of(Identify(email=f"p{n}@x.io"), n) for n in range(number)]
         self.culprits, self.delivered, self.requests = [], [], 0
         guilty = number if guilty is None else guilty
         self.lineup = Lineup(guilty, is_up=is_up, chance=Random(seed))

@@ -7,18 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entries import entry_of
 from klaviyo_relay import Identify
-from klaviyo_relay.envelope import Envelope, encode, receive
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.outcome import Dead, Delivered, Following
 from klaviyo_relay_worker.plan import profiles
 from klaviyo_relay_worker.plan.batch import Entry, Ledger, Part, Situation
-
-
-def made(number, command):
-    envelope = Envelope(id=f"id-{number}", account="default", at=0, command=command)
-    message = encode(envelope)
-    return Entry(f"{number}-0", receive(message), len(message))
 
 
 def planned(entries, **situation):
@@ -84,7 +78,7 @@ IDENTIFIES = st.builds(
 
 @given(st.lists(IDENTIFIES, max_size=25), st.booleans())
 def test_all_go_in_the_end_and_each_person_in_order(commands, is_idle):
-    left = [made(number, command) for number, command in enumerate(commands)]
+    left = [entry_of(command, number) for number, command in enumerate(commands)]
     place = {entry.key: number for number, entry in enumerate(left)}
     sent: list[Entry] = []
     while left:
@@ -104,7 +98,7 @@ def test_all_go_in_the_end_and_each_person_in_order(commands, is_idle):
 
 @given(st.lists(IDENTIFIES, min_size=5, max_size=25))
 def test_no_two_requests_of_a_plan_and_no_two_rows_share_a_person(commands):
-    entries = [made(number, command) for number, command in enumerate(commands)]
+    entries = [entry_of(command, number) for number, command in enumerate(commands)]
     resources = []
     for batch in planned(entries):
         conversation = batch.converse(Ledger())
