@@ -227,25 +227,46 @@ def test_a_test_call_is_refused(client, recorder, group, method, arguments):
     assert recorder.commands == []
 
 
-@old_form
-@pytest.mark.parametrize(
-    ("call", "field"),
-    [
-        (lambda lists: lists.add_subscribers_to_list(LIST, [{"phone_number": PHONE}]), "sms_con"),
-        (lambda lists: lists.add_subscribers_to_list(LIST, {"email": ADA}), "list"),
-        (lambda lists: lists.add_members_to_list(LIST, [{"email": ADA}, {}]), "email"),
-        (lambda lists: lists.add_members_to_list("x", [{"email": ADA}]), "list_id"),
-        (lambda lists: lists.remove_members_from_list(LIST, ADA), "emails"),
-        (lambda lists: lists.remove_members_from_list(LIST, [ADA], [], ["t"]), "push_tokens"),
-        (lambda lists: lists.delete_subscribers_from_list(LIST, [ADA, "nobody"]), "email"),
-        (
-            lambda lists: lists.add_members_to_list(
-                LIST, [{"email": ADA}, {"email": ADA, **{str(n): "x" * 99_999 for n in range(2)}}]
-            ),
-            "bytes",
+ONE_IS_BAD = {
+    "a phone number without consent": (
+        lambda lists: lists.add_subscribers_to_list(LIST, [{"phone_number": PHONE}]),
+        "sms_con",
+    ),
+    "a person instead of a list": (
+        lambda lists: lists.add_subscribers_to_list(LIST, {"email": ADA}),
+        "list",
+    ),
+    "a person without an identifier": (
+        lambda lists: lists.add_members_to_list(LIST, [{"email": ADA}, {}]),
+        "email",
+    ),
+    "a list id that is none": (
+        lambda lists: lists.add_members_to_list("x", [{"email": ADA}]),
+        "list_id",
+    ),
+    "an email instead of a list": (
+        lambda lists: lists.remove_members_from_list(LIST, ADA),
+        "emails",
+    ),
+    "push tokens": (
+        lambda lists: lists.remove_members_from_list(LIST, [ADA], [], ["t"]),
+        "push_tokens",
+    ),
+    "no email address": (
+        lambda lists: lists.delete_subscribers_from_list(LIST, [ADA, "nobody"]),
+        "email",
+    ),
+    "too many bytes": (
+        lambda lists: lists.add_members_to_list(
+            LIST, [{"email": ADA}, {"email": ADA, **{str(n): "x" * 99_999 for n in range(2)}}]
         ),
-    ],
-)
+        "bytes",
+    ),
+}
+
+
+@old_form
+@pytest.mark.parametrize(("call", "field"), ONE_IS_BAD.values(), ids=ONE_IS_BAD)
 def test_where_one_is_bad_nothing_is_stored(client, recorder, call, field):
     with pytest.raises(InvalidCommandError, match=field):
         call(client.Lists)

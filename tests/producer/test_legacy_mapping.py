@@ -159,19 +159,22 @@ def test_a_member_without_a_target_is_left_out_and_said(old):
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize(
-    ("old", "field"),
-    [
-        ({"$consent": ["fax"]}, "consent"),
-        ({"$consent": True}, "consent"),
-        ({"$consent": ["sms"]}, "phone_number"),
-        ({"$unset": ["$city"]}, "city"),
-        ({"$unset": "[oops"}, "unset"),
-        ({"$unset": [["a"]]}, "unset"),
-        ({"$append": {"$first_name": None}}, "append"),
-        ({"$consent": "email", "$consent_timestamp": 1e300}, "consent_timestamp"),
-    ],
-)
+CANNOT_BE_MEANT = {
+    "an unknown channel": ({"$consent": ["fax"]}, "consent"),
+    "consent without a channel": ({"$consent": True}, "consent"),
+    "SMS without a number": ({"$consent": ["sms"]}, "phone_number"),
+    "unset and set": ({"$unset": ["$city"]}, "city"),
+    "unset as broken JSON": ({"$unset": "[oops"}, "unset"),
+    "unset as lists": ({"$unset": [["a"]]}, "unset"),
+    "null appended": ({"$append": {"$first_name": None}}, "append"),
+    "a time beyond all calendars": (
+        {"$consent": "email", "$consent_timestamp": 1e300},
+        "consent_timestamp",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "field"), CANNOT_BE_MEANT.values(), ids=CANNOT_BE_MEANT)
 def test_what_cannot_be_meant_is_an_error(old, field):
     with pytest.raises(InvalidCommandError, match=field):
         commands(properties={**WHO, **old})
@@ -235,17 +238,20 @@ def test_the_address_of_an_event_is_a_location():
     assert made[0]["location"] == {"city": "London", "ip": "203.0.113.7"}
 
 
-@pytest.mark.parametrize(
-    ("payload", "field"),
-    [
-        ({"event": "M"}, "email"),
-        ({"properties": {}}, "email"),
-        ({"event": "M", "customer_properties": [ADA]}, "customer_properties"),
-        ({"event": "M", "customer_properties": WHO, "properties": {1: 2}}, "properties"),
-        ({"event": "M", "customer_properties": WHO, "service": "x"}, "service"),
-        ({"event": "", "customer_properties": WHO}, "metric"),
-    ],
-)
+WOULD_BE_REFUSED = {
+    "nobody": ({"event": "M"}, "email"),
+    "neither event nor person": ({"properties": {}}, "email"),
+    "a person as a list": ({"event": "M", "customer_properties": [ADA]}, "customer_properties"),
+    "a property without a name": (
+        {"event": "M", "customer_properties": WHO, "properties": {1: 2}},
+        "properties",
+    ),
+    "an unknown service": ({"event": "M", "customer_properties": WHO, "service": "x"}, "service"),
+    "no name": ({"event": "", "customer_properties": WHO}, "metric"),
+}
+
+
+@pytest.mark.parametrize(("payload", "field"), WOULD_BE_REFUSED.values(), ids=WOULD_BE_REFUSED)
 def test_a_payload_that_klaviyo_would_refuse_raises(payload, field):
     with pytest.raises(InvalidCommandError, match=field):
         to_commands(payload)

@@ -238,18 +238,18 @@ def test_a_value_against_the_rule_is_refused_by_field_and_rule_and_never_repeate
     assert len(str(error)) < 400
 
 
-@pytest.mark.parametrize(
-    ("value", "path"),
-    [
-        ({"items": [{}, {}, {}, {"price": math.nan}]}, "thing.items[3].price"),
-        ({"a": {"b": {"c": {1}}}}, "thing.a.b.c"),
-        ({"a": [[1, [b""]]]}, "thing.a[0][1][0]"),
-        ({"x\ny": math.nan}, "thing.x\\ny"),
-        ({"k" * 500: math.nan}, "thing." + "k" * 40),
-        ({"a": {1: 2}}, "thing.a"),
-        ({1: 2}, "thing"),
-    ],
-)
+PATHS = {
+    "an item of a list": ({"items": [{}, {}, {}, {"price": math.nan}]}, "thing.items[3].price"),
+    "three objects deep": ({"a": {"b": {"c": {1}}}}, "thing.a.b.c"),
+    "lists in lists": ({"a": [[1, [b""]]]}, "thing.a[0][1][0]"),
+    "a name with a line break": ({"x\ny": math.nan}, "thing.x\\ny"),
+    "a long name is cut": ({"k" * 500: math.nan}, "thing." + "k" * 40),
+    "a key that is a number": ({"a": {1: 2}}, "thing.a"),
+    "a key at the top": ({1: 2}, "thing"),
+}
+
+
+@pytest.mark.parametrize(("value", "path"), PATHS.values(), ids=PATHS)
 def test_the_error_names_the_whole_path_of_a_nested_value(value, path):
     assert refusal(validation.properties, value).field == path
 

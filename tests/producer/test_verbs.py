@@ -137,28 +137,52 @@ def test_a_track_without_attributes_is_the_event_alone(away, profile, stored):
     producer.close()
 
 
-@pytest.mark.parametrize(
-    ("call", "field"),
-    [
-        (lambda p: p.track("M"), "email"),
-        (lambda p: p.track(None, email=ADA), "metric"),
-        (lambda p: p.track("M", email="nobody"), "email"),
-        (lambda p: p.track("M", email=ADA, account="Shop"), "account"),
-        (lambda p: p.track("M", email=ADA, profile={"nickname": "geheim7"}), "profile.nickname"),
-        (lambda p: p.track("M", email=ADA, profile={"email": ADA}), "profile.email"),
-        (lambda p: p.track("M", email=ADA, profile={"first_name": 7}), "first_name"),
-        (lambda p: p.track("M", email=ADA, profile=["geheim7"]), "profile"),
-        (lambda p: p.track("M", email=ADA, profile="geheim7"), "profile"),
-        (lambda p: p.track("M", email=ADA, profile=7), "profile"),
-        (lambda p: p.track("M", anonymous_id="a", profile={"first_name": "A"}), "profile"),
-        (lambda p: p.track("M", email=ADA, profile={"title": "x" * 100_000}), "identify"),
-        (lambda p: p.track_once("M", email=ADA, unique_id="mine"), "unique_id"),
-        (lambda p: p.identify(email=ADA, properties={"a": {1}}), "properties.a"),
-        (lambda p: p.subscribe("no list id", email=ADA), "list_id"),
-        (lambda p: p.create_list(None), "list_name"),
-        (lambda p: p.delete_profile(email=ADA, phone_number=PHONE), "email | phone_number"),
-    ],
-)
+BAD_CALLS = {
+    "nobody": (lambda p: p.track("M"), "email"),
+    "no metric": (lambda p: p.track(None, email=ADA), "metric"),
+    "no email address": (lambda p: p.track("M", email="nobody"), "email"),
+    "a bad account": (lambda p: p.track("M", email=ADA, account="Shop"), "account"),
+    "an unknown field of the profile": (
+        lambda p: p.track("M", email=ADA, profile={"nickname": "geheim7"}),
+        "profile.nickname",
+    ),
+    "an identifier in the profile": (
+        lambda p: p.track("M", email=ADA, profile={"email": ADA}),
+        "profile.email",
+    ),
+    "a field of the profile of another type": (
+        lambda p: p.track("M", email=ADA, profile={"first_name": 7}),
+        "first_name",
+    ),
+    "a profile as a list": (lambda p: p.track("M", email=ADA, profile=["geheim7"]), "profile"),
+    "a profile as text": (lambda p: p.track("M", email=ADA, profile="geheim7"), "profile"),
+    "a profile as a number": (lambda p: p.track("M", email=ADA, profile=7), "profile"),
+    "a profile beside an anonymous id alone": (
+        lambda p: p.track("M", anonymous_id="a", profile={"first_name": "A"}),
+        "profile",
+    ),
+    "a profile too large": (
+        lambda p: p.track("M", email=ADA, profile={"title": "x" * 100_000}),
+        "identify",
+    ),
+    "track_once with an id": (
+        lambda p: p.track_once("M", email=ADA, unique_id="mine"),
+        "unique_id",
+    ),
+    "a set among the properties": (
+        lambda p: p.identify(email=ADA, properties={"a": {1}}),
+        "properties.a",
+    ),
+    "a list id that is a name": (lambda p: p.subscribe("no list id", email=ADA), "list_id"),
+    "a list without a name": (lambda p: p.create_list(None), "list_name"),
+    "delete by two identifiers": (
+        lambda p: p.delete_profile(email=ADA, phone_number=PHONE),
+        "email | phone_number",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "field"), BAD_CALLS.values(), ids=BAD_CALLS)
 def test_bad_input_raises_at_the_call_and_stores_nothing(away, call, field, stored):
     producer = Producer(away)
 

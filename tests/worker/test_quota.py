@@ -249,19 +249,19 @@ def test_a_used_up_window_shortens_no_retry_after(redis, keys):
     assert reserve(quota) > 29
 
 
-@pytest.mark.parametrize(
-    ("text", "limits"),
-    [
-        ("75, 75;w=1, 750;w=60", {1: 75, 60: 750}),
-        ("10, 10;w=1, 150;w=60, 150;w=86400", {1: 10, 60: 150, 86400: 150}),
-        ("75,75; w=1", {1: 75}),
-        ("0;w=1", {}),
-        ("5;w=7", {}),
-        ("99999999999;w=1", {}),
-        ("-5;w=1;DROP", {1: 5}),
-        ("nonsense", {}),
-        ("", {}),
-    ],
-)
+HEADERS = {
+    "two windows": ("75, 75;w=1, 750;w=60", {1: 75, 60: 750}),
+    "three windows": ("10, 10;w=1, 150;w=60, 150;w=86400", {1: 10, 60: 150, 86400: 150}),
+    "one window": ("75,75; w=1", {1: 75}),
+    "a limit of nothing": ("0;w=1", {}),
+    "an unknown window": ("5;w=7", {}),
+    "a limit beyond belief": ("99999999999;w=1", {}),
+    "a minus sign and a tail": ("-5;w=1;DROP", {1: 5}),
+    "nonsense": ("nonsense", {}),
+    "empty": ("", {}),
+}
+
+
+@pytest.mark.parametrize(("text", "limits"), HEADERS.values(), ids=HEADERS)
 def test_a_header_is_read_or_passed_over(text, limits):
     assert limits_said(text) == limits

@@ -97,27 +97,67 @@ def test_a_metric_may_come_from_a_column_and_must_be_there(desk):
     assert [(one.line, one.field) for one in refused] == [(3, "metric")]
 
 
-@pytest.mark.parametrize(
-    ("header", "mapping", "said"),
-    [
-        ("email", orders(columns={"value": "total"}), ["--value-column", "'total'", "'email'"]),
-        ("email", orders(key="id"), ["--key-column", "'id'"]),
-        ("email", orders(ignore=("x",)), ["--ignore-column", "'x'"]),
-        ("email", orders(numbers=("x",)), ["--number-column", "'x'"]),
-        ("mail,x", orders(), ["--email-column", "'mail', 'x'"]),
-        ("email", Mapping(verb="track"), ["--event NAME", "--event-column"]),
-        ("email", Mapping(verb="add_to_list"), ["--list-id", "--list-name"]),
-        ("email,x", Mapping(verb="suppress"), ["'x'", "--ignore-others"]),
-        ("email", orders(columns={"list_id": "email"}), ["track has no field list_id"]),
-        ("email,m", orders(columns={"metric": "m"}), ["--event-column", "for all rows"]),
-        ("email,id", Mapping(verb="identify", key="id"), ["--key-column is for --as track"]),
-        ("email", orders(time_zone="Atlantis/Town"), ["--time-zone", "Europe/Berlin"]),
-        ("email", Mapping(), ["--as track"]),
-        ("email", Mapping(verb="subscribe", constants={"consented_at": "soon"}), ["--set", "ISO"]),
-        ("email", Mapping(verb="suppress", constants={"list_id": "VIPs"}), ["no field list_id"]),
-        ("email", Mapping(verb="add_to_list", constants={"list_id": "VIPs"}), ["--list-id", "six"]),
-    ],
-)  # fmt: skip
+MISFITS = {
+    "a field without its column": (
+        "email",
+        orders(columns={"value": "total"}),
+        ["--value-column", "'total'", "'email'"],
+    ),
+    "a key without its column": ("email", orders(key="id"), ["--key-column", "'id'"]),
+    "an ignored column that is not there": (
+        "email",
+        orders(ignore=("x",)),
+        ["--ignore-column", "'x'"],
+    ),
+    "a number column that is not there": (
+        "email",
+        orders(numbers=("x",)),
+        ["--number-column", "'x'"],
+    ),
+    "nobody": ("mail,x", orders(), ["--email-column", "'mail', 'x'"]),
+    "no event": ("email", Mapping(verb="track"), ["--event NAME", "--event-column"]),
+    "no list": ("email", Mapping(verb="add_to_list"), ["--list-id", "--list-name"]),
+    "a column that is not meant": ("email,x", Mapping(verb="suppress"), ["'x'", "--ignore-others"]),
+    "a field of another verb": (
+        "email",
+        orders(columns={"list_id": "email"}),
+        ["track has no field list_id"],
+    ),
+    "the event twice over": (
+        "email,m",
+        orders(columns={"metric": "m"}),
+        ["--event-column", "for all rows"],
+    ),
+    "a key for identify": (
+        "email,id",
+        Mapping(verb="identify", key="id"),
+        ["--key-column is for --as track"],
+    ),
+    "an unknown time zone": (
+        "email",
+        orders(time_zone="Atlantis/Town"),
+        ["--time-zone", "Europe/Berlin"],
+    ),
+    "no verb": ("email", Mapping(), ["--as track"]),
+    "a constant that is no time": (
+        "email",
+        Mapping(verb="subscribe", constants={"consented_at": "soon"}),
+        ["--set", "ISO"],
+    ),
+    "a constant of another verb": (
+        "email",
+        Mapping(verb="suppress", constants={"list_id": "VIPs"}),
+        ["no field list_id"],
+    ),
+    "a list id that is a name": (
+        "email",
+        Mapping(verb="add_to_list", constants={"list_id": "VIPs"}),
+        ["--list-id", "six"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("header", "mapping", "said"), MISFITS.values(), ids=MISFITS)
 def test_what_does_not_fit_is_said_with_the_flag_and_what_there_is(
     faults_of, header, mapping, said
 ):
