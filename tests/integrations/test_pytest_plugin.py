@@ -1,9 +1,10 @@
 """`klaviyo_relay.contrib.pytest`, in runs of pytest of its own."""
 
-import os
 import subprocess
 import sys
 import textwrap
+
+from environment import environment_of
 
 
 def run_pytest(folder, tests, ini=""):
@@ -11,7 +12,7 @@ def run_pytest(folder, tests, ini=""):
     (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}\n")
     (folder / "test_it.py").write_text("import klaviyo_relay as klaviyo\n" + textwrap.dedent(tests))
     environment = {
-        **os.environ,
+        **environment_of(),
         "XDG_STATE_HOME": str(folder / "state"),
         "KLAVIYO_RELAY_REDIS_URL": "redis://127.0.0.1:1/0",
         "KLAVIYO_RELAY_EXIT_SECONDS": "0",

@@ -11,9 +11,9 @@ from klaviyo_relay.envelope import Envelope, encode
 from klaviyo_relay_worker import fingerprints, status
 from klaviyo_relay_worker.fingerprints import Auditor, digest_of, fingerprint_of, split_digests
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
 from klaviyo_relay_worker.status import Status
+from settled_lanes import SettledLane
 
 
 @pytest.fixture
@@ -40,19 +40,18 @@ def test_a_fingerprint_is_52_bits_of_a_digest():
 
 
 @pytest.fixture
-def settled(redis, keys, relay_settings, lane):
+def settled(redis, keys, relay_settings):
     """A lane of eight with commands in every place; returns the keys of the two in the stream."""
     people = [Identify(email=f"p{n}@x.io") for n in range(8)]
     Producer(relay_settings).enqueue_many(people, bulk=False)
-    lease = Lease(lane.keys.lease)
-    redis.set(lease.key, lease.token)
-    entries, _, _ = lane.read("0-0", 10)
+    by_hand = SettledLane(redis, keys, "profiles")
+    entries = by_hand.read()
     outcomes = [
         Delivered(), Dead(Failure()), Dropped("r"), Parked(1e9, "x"),
         Following("J", 0), Following("J", 1),
     ]  # fmt: skip
     by_key = {entry.key: one for entry, one in zip(entries, outcomes, strict=False)}
-    lane.settle(lease, entries, by_key, time.time())
+    by_hand.lane.settle(by_hand.lease, entries, by_key, time.time())
     return entries
 
 

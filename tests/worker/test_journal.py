@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -11,10 +10,9 @@ from klaviyo_relay import Producer, Track
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.fingerprints import digest_of, split_digests
 from klaviyo_relay_worker.journal import JOURNAL_BYTES, JournalRoom
-from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Parked
 from klaviyo_relay_worker.plan.batch import Exchange, Facts
+from settled_lanes import SettledLane
 
 FACTS = Facts(accepted=Exchange("POST /api/events", 202), refused=Exchange("POST /api/x", 400))
 WHY = Failure(status=400, code="invalid", detail="ada@lovelace.dev is wrong")
@@ -25,19 +23,17 @@ class Desk:
 
     def __init__(self, redis, keys, relay_settings, **more):
         self.redis = redis
-        self.lane = Lane(redis, keys, "default", "events", **more)
-        self.lease = Lease(self.lane.keys.lease)
+        self._settled = SettledLane(redis, keys, **more)
+        self.lane = self._settled.lane
         self._settings = relay_settings
-        redis.set(self.lease.key, self.lease.token)
 
     def ship(self, number):
         commands = [Track(metric="M", email="ada@lovelace.dev")] * number
         Producer(self._settings).enqueue_many(commands, bulk=False)
-        return self.lane.read("0-0", 1000)[0]
+        return self._settled.read()
 
     def settle(self, entries, outcome):
-        outcomes = {entry.key: outcome for entry in entries}
-        self.lane.settle(self.lease, entries, outcomes, time.time(), facts=FACTS)
+        self._settled.settle(outcome, entries, facts=FACTS)
 
     def records(self):
         found = self.redis.xrange(self.lane.keys.journal)

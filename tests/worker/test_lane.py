@@ -18,10 +18,11 @@ from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker.dead_letters import DeadLetters
 from klaviyo_relay_worker.errors import LeaseLostError
-from klaviyo_relay_worker.lane import Lane, LaneState, next_look
+from klaviyo_relay_worker.lane import LaneState, next_look
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
 from klaviyo_relay_worker.status import Status
+from settled_lanes import SettledLane
 
 REFUSED = Failure(status=400, code="invalid", detail="is wrong")
 
@@ -31,11 +32,11 @@ class Bench:
 
     def __init__(self, redis, keys=None, lane="profiles"):
         self.redis, self.keys = redis, keys or Keys()
-        self.lane = Lane(redis, self.keys, "default", lane)
+        self._settled = SettledLane(redis, self.keys, lane)
+        self.lane, self.lease = self._settled.lane, self._settled.lease
+        self.read = self._settled.read
         self.entrance = LaneEntrance(redis, self.keys, 10**9)
         self.letters = DeadLetters(redis, self.keys)
-        self.lease = Lease(self.lane.keys.lease)
-        redis.set(self.lease.key, self.lease.token)
         self._numbers = count(1)
 
     def ship(self, *commands):
@@ -46,13 +47,9 @@ class Bench:
     def ship_raw(self, message):
         self.entrance.ship(self.lane.name, "test", [(next(self._numbers), message)])
 
-    def read(self):
-        return self.lane.read("0-0", 1000)[0]
-
     def settle(self, entries, outcome, *, now=None, times=1):
-        outcomes = {entry.key: outcome for entry in entries}
         for _ in range(times):
-            self.lane.settle(self.lease, entries, outcomes, now or time.time())
+            self._settled.settle(outcome, entries, at=now)
 
     def numbers(self):
         accounts = Status(self.redis, self.keys).report()["accounts"]

@@ -11,9 +11,9 @@ from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import status
 from klaviyo_relay_worker.breaker import Breakers
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
 from klaviyo_relay_worker.status import Status, spool_report
+from settled_lanes import SettledLane
 
 
 @pytest.fixture
@@ -30,17 +30,16 @@ def test_an_empty_redis_has_nothing_and_has_lost_nothing(report):
     assert report() == {"accounts": {}, "lost": 0, "surplus": 0}
 
 
-def test_every_place_is_counted(redis, relay_settings, lane, report):
+def test_every_place_is_counted(redis, keys, relay_settings, report):
     people = [Identify(email=f"p{n}@x.io") for n in range(8)]
     Producer(relay_settings).enqueue_many(people, bulk=False)
-    lease = Lease(lane.keys.lease)
-    redis.set(lease.key, lease.token)
-    entries, _, _ = lane.read("0-0", 10)
+    settled = SettledLane(redis, keys, "profiles")
+    entries = settled.read()
     outcomes = [
         Delivered(), Delivered(), Dead(Failure()), Dropped("r"), Parked(1e9, "x"), Following("J", 0)
     ]  # fmt: skip
     by_key = {entry.key: one for entry, one in zip(entries, outcomes, strict=False)}
-    lane.settle(lease, entries, by_key, time.time())
+    settled.lane.settle(settled.lease, entries, by_key, time.time())
     found = report()["accounts"]["default"]["lanes"]["profiles"]
     expected = {
         "accepted": 8, "delivered": 2, "dead": 1, "dropped": 1, "discarded": 0, "backlog": 2,

@@ -4,7 +4,6 @@ Django is configured once a process, so each test is a project of its own, in it
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import time
 
 import pytest
 from sqlalchemy.engine import make_url
+
+from environment import environment_of
 
 ADA = "ada@lovelace.dev"
 PROJECT = """
@@ -54,11 +55,9 @@ class Project:
     """Runs code with Django set up, and its relay."""
 
     def __init__(self, databases, redis_url):
-        self.environment = {
-            **os.environ,
-            "DATABASES": json.dumps(databases),
-            "KLAVIYO_RELAY_REDIS_URL": redis_url,
-        }
+        self.environment = environment_of(
+            DATABASES=json.dumps(databases), KLAVIYO_RELAY_REDIS_URL=redis_url
+        )
         self.relays = []
 
     def _command(self, code):

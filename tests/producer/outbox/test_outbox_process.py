@@ -1,12 +1,12 @@
 """A relay as a process: how it is told to begin and to end."""
 
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from environment import environment_of
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from outboxes import LANES, check_exactly_once_and_in_order, committed
 
@@ -26,10 +26,9 @@ def test_a_relay_that_is_told_to_end_does_so_and_gives_the_lease_back(
 
 
 def program(*arguments, **environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KLAVIYO_")}
     return subprocess.run(
         [sys.executable, "-m", "klaviyo_relay.outbox", *arguments],
-        env={**kept, **environment},
+        env=environment_of(**environment),
         capture_output=True,
         text=True,
         check=False,
@@ -59,11 +58,9 @@ def test_wrong_usage_ends_with_two_and_says_why(arguments, environment, said):
 def test_the_url_may_come_from_the_environment_and_the_tables_from_the_command(
     redis_url, lanes, bare_engine, database_url, until
 ):
-    environment = {
-        **os.environ,
-        "KLAVIYO_RELAY_REDIS_URL": redis_url,
-        "KLAVIYO_RELAY_OUTBOX_URL": database_url,
-    }
+    environment = environment_of(
+        KLAVIYO_RELAY_REDIS_URL=redis_url, KLAVIYO_RELAY_OUTBOX_URL=database_url
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "klaviyo_relay.outbox", "--create-tables"], env=environment
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from environment import environment_of
 from klaviyo_relay import Identify, Track
 from klaviyo_relay_worker.status import Status
 
@@ -68,7 +68,7 @@ def test_a_process_that_is_killed_amid_a_redrive_leaves_the_rest_dead(
     ids = bury(*[ADA] * 900)
     command = [sys.executable, "-m", "klaviyo_relay_worker", "dead", "redrive", "--rate", "100/s"]
     process = subprocess.Popen(
-        [*command, *ids], stdin=subprocess.DEVNULL, env={**os.environ, **environment}
+        [*command, *ids], stdin=subprocess.DEVNULL, env={**environment_of(), **environment}
     )
     try:
         until(lambda: lanes()["events"]["backlog"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
+
+from environment import environment_of
 
 # As if the module were not installed: importlib.util.find_spec gives None for such an entry.
 PROGRAM = """
@@ -35,7 +36,7 @@ def test_what_to_install_is_said_in_one_sentence(environment, module, arguments,
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, module, *arguments],
         capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **environment, "PATH": "/nowhere"},
+        env={**environment_of(), **environment, "PATH": "/nowhere"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
