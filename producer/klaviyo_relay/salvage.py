@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from klaviyo_relay.spool import BUSY_SECONDS, Row, files_of, reading
+from klaviyo_relay.spool import Row, connect, files_of, reading
 
 # No row is smaller on the disk: its lane, its time, and an envelope with an id.
 _ROW_LEAST_BYTES = 60
@@ -45,10 +45,15 @@ def _is_row(lane: object, message: object) -> bool:
 
 
 def salvage(path: Path) -> Salvaged:
-    """Read whatever a damaged file still gives; never raises for the damage."""
+    """Read whatever a damaged file still gives; never raises for the damage.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+        sqlite3.OperationalError: it cannot be opened.
+    """
     found: dict[int, Row] = {}
     with reading:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        connection = connect(path, "ro")
         try:
             first, last = _span(connection, path)
             _read_around_damage(connection, first, last, found)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -29,15 +30,14 @@ from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.spool import (
-    LOCK_SUFFIX,
     FoundSpool,
     OwnSpool,
     Row,
     SpoolFile,
     SpoolLock,
     files_of,
+    locked,
     milliseconds,
-    opened,
     source_of,
     spool_paths,
 )
@@ -340,19 +340,27 @@ def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") 
     """
     files = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
-        if source_of(path) == besides:
-            continue
-        try:
-            with opened(path) as found:
-                files += 1
-                _ship_found(entrance, found)
-        except sqlite3.OperationalError as error:
-            logger.warning("the spool file %s cannot be read now: %s", path, error)
-        except (sqlite3.DatabaseError, UnicodeError) as error:
-            lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
-            if lock is not None:
-                _ship_damaged(entrance, path, lock, error)
+        if source_of(path) != besides:
+            with locked(path) as lock:
+                files += _ship_orphan(entrance, path, lock)
     return files
+
+
+def _ship_orphan(entrance: LaneEntrance, path: Path, lock: SpoolLock | None) -> bool:
+    """Ship a file as far as it is ours to ship; returns whether it could be opened."""
+    is_open = False
+    try:
+        with closing(FoundSpool(path, lock)) as found:
+            is_open = True
+            _ship_found(entrance, found)
+    except FileNotFoundError:
+        return False
+    except sqlite3.OperationalError as error:
+        logger.warning("the spool file %s cannot be read now: %s", path, error)
+    except (sqlite3.DatabaseError, UnicodeError) as error:
+        if lock is not None:
+            _ship_damaged(entrance, path, lock, error)
+    return is_open
 
 
 def _ship_found(entrance: LaneEntrance, found: FoundSpool) -> None:
@@ -391,18 +399,15 @@ def _is_over(entrance: LaneEntrance, found: FoundSpool) -> bool:
 
 def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Exception) -> None:
     """Ship what can be read of a dead process's damaged file, and set the file aside for people."""
-    try:
-        found = salvage(path)
-        for lane, group in _by_lane(found.rows):
-            for at in range(0, len(group), BATCH_ROWS):
-                numbered = [(number, message) for number, _, message in group[at : at + BATCH_ROWS]]
-                entrance.ship(lane, source_of(path), numbered)
-        for file in files_of(path):
-            if file.exists():
-                file.rename(file.with_name(f"{file.name}.corrupt"))
-        lock.path.unlink(missing_ok=True)
-    finally:
-        lock.release()
+    found = salvage(path)
+    for lane, group in _by_lane(found.rows):
+        for at in range(0, len(group), BATCH_ROWS):
+            numbered = [(number, message) for number, _, message in group[at : at + BATCH_ROWS]]
+            entrance.ship(lane, source_of(path), numbered)
+    for file in files_of(path):
+        if file.exists():
+            file.rename(file.with_name(f"{file.name}.corrupt"))
+    lock.path.unlink(missing_ok=True)
     logger.error(
         "the spool file %s is damaged (%s): %d commands were read and shipped, at least %d could"
         " not be read; kept as %s.corrupt",

@@ -24,9 +24,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote_from_bytes
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
 from klaviyo_relay.sources import unique
@@ -304,9 +305,7 @@ class SpoolFile:
         return self._writer, self._reader
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = connect(self.path, "rw")
         for pragma in (
             f"page_size={_PAGE_BYTES}",
             "journal_mode=WAL",
@@ -399,9 +398,10 @@ class FoundSpool:
 
     Attributes:
         spool: the file.
-        lock: its lock, if the process is dead.
+        lock: its lock, if the process is dead; released by whoever took it, see `locked`.
 
     Raises:
+        FileNotFoundError: it is gone: shipped and removed, or set aside, by somebody else.
         sqlite3.DatabaseError: the file is damaged; see `salvage`.
     """
 
@@ -434,13 +434,33 @@ class FoundSpool:
             path.unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.path.unlink(missing_ok=True)
-            self.lock.release()
 
     def close(self) -> None:
         """Leave the file where it is."""
         self.spool.close()
-        if self.lock is not None:
-            self.lock.release()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[SpoolLock | None]:
+    """Hold the lock of another process's spool file while the block runs.
+
+    Whoever finds the file damaged needs the lock that it was opened under: between two locks
+    somebody else could set the file aside.
+
+    Yields:
+        The lock; None while the owner lives, or somebody else looks at the file.
+    """
+    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
+    if lock is None:
+        yield None
+        return
+    try:
+        # Files go before their lock, so this one was made just now, for a file that is gone.
+        if not path.exists():
+            lock.path.unlink(missing_ok=True)
+        yield lock
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -448,27 +468,11 @@ def opened(path: Path) -> Iterator[FoundSpool]:
     """Open another process's spool file while the block runs.
 
     Raises:
+        FileNotFoundError: the file is gone.
         sqlite3.DatabaseError: the file is damaged; see `salvage`.
     """
-    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
-    try:
-        found = FoundSpool(path, lock)
-    except BaseException:
-        if lock is not None:
-            lock.release()
-        raise
-    try:
+    with locked(path) as lock, closing(FoundSpool(path, lock)) as found:
         yield found
-    finally:
-        found.close()
-
-
-def is_orphaned(path: Path) -> bool:
-    """Whether the process whose spool file it is has ended."""
-    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
-    if lock is not None:
-        lock.release()
-    return lock is not None
 
 
 def source_of(path: Path) -> str:
@@ -479,6 +483,28 @@ def source_of(path: Path) -> str:
 def files_of(path: Path) -> tuple[Path, Path, Path]:
     """The files that make up one SQLite database in WAL mode."""
     return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a spool file that is there; unlike SQLite by itself it never makes one.
+
+    Args:
+        path: may hold any bytes, also those that mean something in a URI.
+        mode: `rw` or `ro`, see https://www.sqlite.org/uri.html.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+        sqlite3.OperationalError: it cannot be opened.
+    """
+    uri = f"file://{quote_from_bytes(os.fsencode(path.absolute()))}?mode={mode}"
+    try:
+        return sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.OperationalError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(f"the spool file {path} is gone") from error
 
 
 def spool_paths(directory: Path, digest: str) -> Iterator[Path]:

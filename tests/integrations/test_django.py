@@ -19,6 +19,7 @@ import klaviyo_relay
 from klaviyo_relay import InvalidCommandError, Producer, Settings
 from klaviyo_relay.contrib import django as klaviyo
 from klaviyo_relay.contrib.django import checks
+from klaviyo_relay.contrib.django.management.commands import klaviyo_relay as command
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.testing import CaptureMixin, capture
 
@@ -331,3 +332,12 @@ def test_status_asks_redis_also_where_the_spool_is_empty(tmp_path):
     given = {"REDIS_URL": "redis://127.0.0.1:1/0", "SPOOL_DIR": tmp_path}
     with override_settings(KLAVIYO_RELAY=given):
         assert "does not answer" in said_by("status")
+
+
+def test_status_knows_nothing_of_a_file_that_somebody_removes_meanwhile(tmp_path, monkeypatch):
+    gone = tmp_path / "0a1b2c3d-0123456789ab.spool"
+    monkeypatch.setattr(command, "spool_paths", lambda *_: iter([gone]))
+    given = {"REDIS_URL": "redis://127.0.0.1:1/0", "SPOOL_DIR": tmp_path}
+    with override_settings(KLAVIYO_RELAY=given):
+        assert "0 commands wait" in said_by("status")
+    assert list(tmp_path.iterdir()) == []

@@ -718,6 +718,48 @@ def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(
     assert ship_orphans(entrance, relay_settings) == 1
 
 
+def test_a_corrupt_spool_that_another_process_sets_aside_meanwhile_is_left_to_it(
+    entrance, relay_settings, lanes, monkeypatch
+):
+    broken = left_behind(relay_settings, EVENTS)
+    broken.write_bytes(b"no database at all " * 400)
+    left_behind(relay_settings, EVENTS)
+    lock = SpoolLock.take(broken.with_suffix(".lock"))
+    look = spool_module.FoundSpool.__init__
+
+    def look_while_it_is_set_aside(found, path, own):
+        try:
+            look(found, path, own)
+        finally:
+            if path == broken:
+                broken.rename(broken.with_suffix(".aside"))
+                lock.path.unlink()
+                lock.release()
+
+    monkeypatch.setattr(spool_module.FoundSpool, "__init__", look_while_it_is_set_aside)
+
+    ship_orphans(entrance, relay_settings)
+
+    assert lanes.length() == 1
+    assert not broken.exists()
+    assert not lock.path.exists()
+
+
+def test_a_spool_that_another_process_removes_meanwhile_leaves_nothing_behind(
+    entrance, relay_settings, lanes, monkeypatch, caplog
+):
+    gone, there = (left_behind(relay_settings, EVENTS) for _ in range(2))
+    gone.unlink()
+    gone.with_suffix(".lock").unlink()
+    monkeypatch.setattr(shipper, "spool_paths", lambda *_: iter([gone, there]))
+
+    assert ship_orphans(entrance, relay_settings) == 1
+
+    assert lanes.length() == 1
+    assert not list(relay_settings.spool_directory.glob(f"{gone.stem}*"))
+    assert caplog.text == ""
+
+
 def test_a_file_that_is_only_locked_for_a_moment_is_not_set_aside(
     entrance, relay_settings, monkeypatch, program, line_of
 ):

@@ -17,12 +17,13 @@ from klaviyo_relay import spool as spool_module
 from klaviyo_relay.errors import SpoolError, SpoolFullError
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.marks import Marks
+from klaviyo_relay.salvage import salvage
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,
     OwnSpool,
     SpoolFile,
     SpoolLock,
-    is_orphaned,
+    locked,
     milliseconds,
     opened,
     source_of,
@@ -528,15 +529,39 @@ def test_the_file_of_a_living_process_can_be_looked_at(spool):
 
 
 def test_what_was_looked_at_is_free_for_others_again(left):
-    with opened(left.path):
-        assert not is_orphaned(left.path)
+    with opened(left.path), opened(left.path) as found:
+        assert not found.is_dead
 
-    assert is_orphaned(left.path)
+    with opened(left.path) as found:
+        assert found.is_dead
 
 
-def test_whose_file_it_is_is_asked_without_opening_it(left, spool):
-    assert is_orphaned(left.path)
-    assert not is_orphaned(spool.path)
+def test_a_file_that_is_gone_leaves_nothing_behind_when_it_is_looked_for(left, directory):
+    with opened(left.path) as found:
+        found.remove()
+
+    with pytest.raises(FileNotFoundError, match="is gone"), opened(left.path):
+        pass
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        salvage(left.path)
+
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["what?mode=memory", "a#b", "100%", "%41", "a b&cache=shared", os.fsdecode(b"\xff"), "../here"],
+)
+def test_a_directory_may_have_any_name(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for directory in (tmp_path / name, Path(name), Path(f"/{tmp_path}") / name):
+        spool = OwnSpool.create(directory, DIGEST)
+        spool.append(rows(b"a"))
+        assert spool.path in directory.iterdir()
+        assert content(spool.path) == [b"a"]
+        spool.close()
+        assert [message for _, _, message in salvage(spool.path).rows] == [b"a"]
 
 
 def test_rows_below_the_mark_of_their_lane_are_shipped(left, redis):
@@ -636,7 +661,8 @@ def test_a_file_that_is_no_database_is_told_by_sqlite(directory):
 
     with pytest.raises(sqlite3.DatabaseError), opened(path):
         pass
-    assert is_orphaned(path)
+    with locked(path) as lock:
+        assert lock is not None
 
 
 def test_the_clock_of_the_rows_counts_milliseconds(monkeypatch):

@@ -6,6 +6,8 @@ import pytest
 
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.spool import SpoolLock
+from klaviyo_relay_worker import spool_search
 from klaviyo_relay_worker.spool_search import look
 
 
@@ -63,15 +65,56 @@ def test_redis_tells_whether_it_has_a_row(redis, keys, relay_settings):
     producer.close(0)
 
 
+def damage(path, where):
+    """Write rubbish at a fraction of a file's length; returns the length."""
+    content = bytearray(path.read_bytes())
+    at = int(len(content) * where)
+    content[at : at + 4_096] = b"\xff" * 4_096
+    path.write_bytes(bytes(content))
+    return len(content)
+
+
 def test_a_damaged_file_still_gives_what_is_whole_in_it(away):
     producer = Producer(away)
     ids = [producer.track("M", email="ada@lovelace.dev") for _ in range(2_000)]
     producer.close(0)
     [path] = away.spool_dir.glob("*.spool")
-    content = bytearray(path.read_bytes())
-    assert len(content) > 100_000
-    middle = len(content) // 2
-    content[middle : middle + 4_096] = b"\xff" * 4_096
-    path.write_bytes(bytes(content))
+    assert damage(path, 0.5) > 100_000
     found = [len(places(identity, away)[1]) for identity in (ids[0], ids[-1])]
     assert found == [1, 1]
+
+
+def test_a_row_that_was_read_before_the_damage_is_found_once(away):
+    producer = Producer(away)
+    ids = [producer.track("M", email="ada@lovelace.dev") for _ in range(4_000)]
+    producer.close(0)
+    [path] = away.spool_dir.glob("*.spool")
+    damage(path, 0.9)
+    found = [len(places(identity, away)[1]) for identity in (ids[0], ids[-1])]
+    assert found == [1, 1]
+
+
+def test_a_file_that_somebody_removes_meanwhile_leaves_nothing_behind(away, monkeypatch):
+    gone = away.spool_directory / f"{away.digest}-0123456789ab.spool"
+    away.spool_directory.mkdir()
+    monkeypatch.setattr(spool_search, "spool_paths", lambda *_: iter([gone]))
+    assert places("any", away) == (1, [])
+    assert list(away.spool_directory.iterdir()) == []
+
+
+def test_a_damaged_file_that_somebody_sets_aside_meanwhile_is_no_fault(away, monkeypatch):
+    away.spool_directory.mkdir()
+    path = away.spool_directory / f"{away.digest}-0123456789ab.spool"
+    path.write_bytes(b"this is no database, but long enough to look like a file" * 50)
+    lock = SpoolLock.take(path.with_suffix(".lock"))
+    salvage = spool_search.salvage
+
+    def salvage_too_late(path):
+        path.unlink()
+        lock.path.unlink()
+        lock.release()
+        return salvage(path)
+
+    monkeypatch.setattr(spool_search, "salvage", salvage_too_late)
+    assert places("any", away) == (1, [])
+    assert list(away.spool_directory.iterdir()) == []

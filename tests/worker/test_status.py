@@ -157,6 +157,15 @@ def test_the_spool_report_counts_what_redis_has_not(redis, keys, relay_settings,
     shipped.close()
 
 
+def test_the_spool_report_knows_nothing_of_a_file_that_is_gone(relay_settings, monkeypatch):
+    directory = relay_settings.spool_directory
+    directory.mkdir(parents=True, exist_ok=True)
+    gone = directory / f"{relay_settings.digest}-0123456789ab.spool"
+    monkeypatch.setattr(status, "spool_paths", lambda *_: iter([gone]))
+    assert spool_report(relay_settings, None) == {"pending": 0, "orphans": 0}
+    assert list(directory.iterdir()) == []
+
+
 def test_a_namespace_is_counted_by_itself(redis, relay_settings, report):
     other = Settings(redis_url=relay_settings.redis_url, namespace="staging")
     Producer(other).enqueue_many([Identify(email="a@x.io")])

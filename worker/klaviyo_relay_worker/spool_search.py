@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from klaviyo_relay.envelope import receive
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import Row, is_orphaned, opened, source_of, spool_paths
+from klaviyo_relay.spool import FoundSpool, Row, SpoolLock, locked, source_of, spool_paths
 from klaviyo_relay_worker.dead_letters import verb_of
 from klaviyo_relay_worker.explanation import InSpool
 
@@ -35,24 +36,33 @@ def look(
     """
     head = b'{"id":' + msgspec.json.encode(identity)
     for path in spool_paths(settings.spool_directory, settings.digest):
-        rows = [row for row in rows_of(path) if row[2].startswith(head)]
-        yield [_place(path, row, marks, with_payload=with_payload) for row in rows]
+        with locked(path) as lock:
+            rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
+        is_orphaned = lock is not None
+        yield [
+            _place(path, row, marks, is_orphaned=is_orphaned, with_payload=with_payload)
+            for row in rows
+        ]
 
 
-def rows_of(path: Path) -> Iterator[Row]:
+def _rows(path: Path, lock: SpoolLock | None) -> Iterator[Row]:
     """All rows of a spool file, or what a damaged one still gives."""
-    try:
-        with opened(path) as found:
-            after = 0
-            while rows := found.spool.read(after, _PAGE):
-                check_rows(rows, after)
-                yield from rows
-                after = rows[-1][0]
-    except (sqlite3.DatabaseError, UnicodeError):
-        yield from salvage(path).rows
+    after = 0
+    # Gone is what somebody else has shipped and removed, or set aside, meanwhile.
+    with suppress(FileNotFoundError):
+        try:
+            with closing(FoundSpool(path, lock)) as found:
+                while rows := found.spool.read(after, _PAGE):
+                    check_rows(rows, after)
+                    yield from rows
+                    after = rows[-1][0]
+        except (sqlite3.DatabaseError, UnicodeError):
+            yield from (row for row in salvage(path).rows if row[0] > after)
 
 
-def _place(path: Path, row: Row, marks: Marks | None, *, with_payload: bool) -> InSpool:
+def _place(
+    path: Path, row: Row, marks: Marks | None, *, is_orphaned: bool, with_payload: bool
+) -> InSpool:
     number, lane, message = row
     envelope = receive(message)
     return InSpool(
@@ -63,5 +73,5 @@ def _place(path: Path, row: Row, marks: Marks | None, *, with_payload: bool) -> 
         file=path.name,
         row=number,
         is_shipped=None if marks is None else number <= marks.mark(lane, source_of(path)),
-        is_orphaned=is_orphaned(path),
+        is_orphaned=is_orphaned,
     )

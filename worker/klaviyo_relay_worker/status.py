@@ -172,6 +172,8 @@ def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
                 left = found.unshipped(marks)
                 orphans += found.is_dead and left > 0
                 pending += left
+        except FileNotFoundError:  # shipped and removed by somebody else meanwhile
+            continue
         except sqlite3.DatabaseError:
             orphans += 1
     return {"pending": pending, "orphans": orphans}

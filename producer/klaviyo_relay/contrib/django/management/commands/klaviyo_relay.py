@@ -6,6 +6,7 @@ For lanes, dead letters and workers there is the command line `klaviyo-relay`.
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -59,6 +60,7 @@ def waiting(settings: Settings, marks: Marks | None) -> int:
     """Commands in this machine's spool files that Redis has not got; without Redis, all rows."""
     found = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
-        with opened(path) as file:
+        # Gone is what somebody else has shipped and removed meanwhile.
+        with suppress(FileNotFoundError), opened(path) as file:
             found += file.unshipped(marks)
     return found
