@@ -344,9 +344,10 @@ class SpoolLock:
 
     def release(self) -> None:
         """Close the descriptor; in a forked child the parent's lock stays."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        # Forgotten before it is closed: two threads may retire a file, and its number is used anew.
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class OwnSpool(SpoolFile):

@@ -372,6 +372,24 @@ def test_a_lock_is_held_by_one_and_free_when_released(tmp_path):
     second.release()
 
 
+def test_a_lock_that_another_thread_releases_at_the_same_time_is_closed_once(tmp_path, monkeypatch):
+    lock = SpoolLock.take(tmp_path / "x.lock")
+    close = os.close
+    closed = []
+
+    def close_slowly(descriptor):
+        closed.append(descriptor)
+        if len(closed) == 1:
+            lock.release()
+        close(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", close_slowly)
+        lock.release()
+
+    assert len(closed) == 1
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_lock_of_a_process_is_free_once_it_is_dead(directory, program, end, line_of):
     process = program(APPENDER, directory)
