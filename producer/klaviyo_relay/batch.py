@@ -63,7 +63,7 @@ class _Chunk:
         self.lanes: dict[str, list[tuple[int, bytes]]] = {}
 
     def add_all(self, numbered: list[tuple[int, Command]]) -> InvalidCommandError | None:
-        """Add commands up to one that is too large, and say what is wrong with it."""
+        """Add commands up to one that is none or too large, and say what is wrong with it."""
         at = time.time_ns() // 1_000_000
         try:
             for identity, (offset, command) in zip(new_ids(len(numbered)), numbered, strict=True):

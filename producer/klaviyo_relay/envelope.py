@@ -29,6 +29,7 @@ from klaviyo_relay.commands import (
     Unsubscribe,
     Unsuppress,
 )
+from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.validation import COMMAND_MAX_BYTES, PROFILE_MAX_BYTES, json_size
 
 SCHEMA_VERSION = 1
@@ -176,8 +177,10 @@ def wrap(
         The lane's name, `account:lane`, and the envelope as JSON.
 
     Raises:
-        InvalidCommandError: the command is larger than Klaviyo takes.
+        InvalidCommandError: it is no command, or larger than Klaviyo takes.
     """
+    if not isinstance(command, Command):
+        raise InvalidCommandError("command", f"must be a command, not {type(command).__name__}")
     envelope = Envelope(id=identity, account=account, at=at, command=command, trace=trace)
     lane = lane_of(command, bulk=True) if bulk else command.lane
     return f"{account}:{lane}", encode(envelope)

@@ -37,13 +37,21 @@ if TYPE_CHECKING:
 
 
 class Verbs(ABC):
-    """All verbs that send something to Klaviyo."""
+    """All verbs that send something to Klaviyo.
+
+    Each goes through `enqueue_together` in the end, some by way of `enqueue`. So whoever stores
+    commands elsewhere, or looks at each, writes `enqueue_together` and nothing else.
+    """
 
     @abstractmethod
     def enqueue_together(
         self, commands: Sequence[Command], *, account: str = DEFAULT_ACCOUNT
     ) -> list[str]:
         """Store a few commands, all or none of them, in their order.
+
+        Args:
+            commands: made by hand, such as `Track(metric=…, email=…)`.
+            account: name of the Klaviyo account.
 
         Returns:
             Their ids, each a UUIDv7.
@@ -373,6 +381,4 @@ class Verbs(ABC):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        if not isinstance(command, Command):
-            raise InvalidCommandError("command", f"must be a command, not {type(command).__name__}")
         return self.enqueue_together((command,), account=account)[0]

@@ -218,10 +218,35 @@ def test_whoever_stores_commands_together_has_all_verbs():
     assert once.unique_id == TRACK_ONCE_ID
 
 
-def test_what_is_no_command_is_refused_before_it_is_stored():
+@pytest.mark.parametrize("verb", ["enqueue", "enqueue_together", "enqueue_many"])
+@pytest.mark.parametrize("what", [{"verb": "track"}, "track", None])
+def test_what_is_no_command_is_refused_before_it_is_stored(away, stored, verb, what):
+    producer = Producer(away)
+    given = what if verb == "enqueue" else [what]
+
+    with pytest.raises(InvalidCommandError) as caught:
+        getattr(producer, verb)(given)
+
+    assert str(caught.value) == f"command: must be a command, not {type(what).__name__}"
+    assert stored(away) == []
+    producer.close()
+
+
+def test_one_bad_command_keeps_those_beside_it_from_being_stored(away, stored):
+    producer = Producer(away)
+
+    with pytest.raises(InvalidCommandError, match="must be a command"):
+        producer.enqueue_together([Track(metric="M", email=ADA), "track"])
+
+    assert stored(away) == []
+    producer.close()
+
+
+@pytest.mark.parametrize(("verb", "arguments", "named"), [row[:3] for row in VERBS])
+def test_every_verb_goes_through_the_one_method_that_a_derived_class_writes(verb, arguments, named):
     memory = Memory()
 
-    with pytest.raises(InvalidCommandError, match=r"^command: must be a command, not dict"):
-        memory.enqueue({"verb": "track"})
+    assert getattr(memory, verb)(*arguments, **named, account="shop_2") == "id-0"
+    assert memory.enqueue(Track(metric="M", email=ADA)) == "id-0"
 
-    assert memory.together == []
+    assert [account for account, _ in memory.together] == ["shop_2", "default"]
