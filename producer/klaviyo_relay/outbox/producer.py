@@ -110,6 +110,20 @@ class OutboxProducer(Verbs):
         """
         raise NotInAnOutboxError("an outbox is shipped by OutboxShipper, after the commit")
 
+    def created_list(
+        self,
+        command_id: str,  # noqa: ARG002 - as a producer's
+        *,
+        account: str = DEFAULT_ACCOUNT,  # noqa: ARG002
+        timeout: float = 0.0,  # noqa: ARG002
+    ) -> NoReturn:
+        """Refused: what is not committed is not delivered; ask a `Producer` after the commit.
+
+        Raises:
+            NotInAnOutboxError: always.
+        """
+        raise NotInAnOutboxError("a list is created after the commit; ask klaviyo_relay then")
+
     async def unsubscribe_async(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: another thread's connection would be another transaction.
 

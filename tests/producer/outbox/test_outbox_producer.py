@@ -89,6 +89,21 @@ def test_a_load_has_no_source_and_no_timeout(sqlite_engine, more):
         outbox.enqueue_many(connection, [], **more)
 
 
+def test_what_is_no_command_is_refused_before_it_is_stored(sqlite_engine):
+    with sqlite_engine.begin() as connection:
+        verbs = outbox.on(connection)
+        for refused in (verbs.enqueue_together, verbs.enqueue_many):
+            with pytest.raises(InvalidCommandError, match="must be a command, not str"):
+                refused(["track"])
+
+    assert rows_in(sqlite_engine) == 0
+
+
+def test_the_id_of_a_list_is_refused_because_the_command_is_not_committed_yet(sqlite_engine):
+    with sqlite_engine.connect() as connection, pytest.raises(NotInAnOutboxError, match="commit"):
+        outbox.on(connection).created_list("018f", account="default", timeout=1.0)
+
+
 def test_flush_is_refused_because_nothing_is_committed_yet(sqlite_engine):
     with sqlite_engine.connect() as connection, pytest.raises(NotInAnOutboxError, match="commit"):
         outbox.on(connection).flush()
