@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from klaviyo_relay.commands import TRACK_ONCE_ID
@@ -30,3 +31,18 @@ def test_a_profile_goes_before_its_event(run, redis, keys, verb):
     [event], _, _ = Lane(redis, keys, "default", "events").read("0-0", 10)
     assert profile.envelope.command.first_name == "Ada"
     assert done.stdout.strip() == event.envelope.id
+
+
+def test_a_profile_is_not_stored_without_its_event(run, tmp_path):
+    huge = msgspec.json.encode({str(number): "x" * 99_999 for number in range(60)}).decode()
+    who = ("--email", "ada@lovelace.dev", "--profile", '{"first_name": "Ada"}')
+    done = run("track", "M", *who, "--properties", huge, KLAVIYO_RELAY_SPOOL_DIR=str(tmp_path))
+    assert done.exit_code == 2
+    assert "bytes" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_that_cannot_be_one_is_a_mistake_of_the_call(run):
+    done = run("track", "M", "--email", "ada@lovelace.dev", "--account", "Shop EU")
+    assert done.exit_code == 2
+    assert "account" in done.stderr

@@ -80,12 +80,12 @@ def _command(kind: type[Command], name: str = "", **fixed: str) -> click.Command
 def _enqueue(verb: str, account: str, given: dict[str, Any]) -> None:
     was_given = {name: value for name, value in given.items() if value not in (None, ())}
     arguments = {name: _value(name, value) for name, value in was_given.items()}
+    with_thread = Producer()
     try:
         commands = commands_of(verb, arguments)
+        identity = with_thread.enqueue_together(commands, account=account)[-1]
     except InvalidCommandError as error:
         raise click.UsageError(str(error)) from None
-    with_thread = Producer()
-    identity = [with_thread.enqueue(command, account=account) for command in commands][-1]
     left = with_thread.close(_FLUSH_SECONDS).left
     click.echo(identity)
     if left:
