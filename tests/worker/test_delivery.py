@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from msgspec import structs
 
 from klaviyo_relay import (
     AddToList,
@@ -33,6 +34,7 @@ from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.explain import Explainer
+from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy
 from waiting import for_a_while
@@ -478,6 +480,44 @@ def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
     assert house.requests_to(IMPORT) == 1, "sent while the lost job may still run"
     house.work_off()
     assert people_of(sandbox)["p0@shop.io"]["first_name"] == "new"
+    assert house.lane_state("profiles").imports == {}
+
+
+@pytest.fixture
+def answers_first_import_504(monkeypatch):
+    """Klaviyo takes the first import, and the edge before it says 504; later ones are quick."""
+
+    def arrange(sandbox):
+        sandbox.configure(import_delay_seconds=0.8)
+        sends, is_first = KlaviyoClient.send, iter([True])
+
+        def send(client, request):
+            answer = sends(client, request)
+            if request.endpoint == IMPORT and next(is_first, False):
+                sandbox.configure(import_delay_seconds=0.0)
+                return structs.replace(answer, status=504)
+            return answer
+
+        monkeypatch.setattr(KlaviyoClient, "send", send)
+
+    return arrange
+
+
+def test_a_job_whose_answer_was_lost_in_a_line_up_never_undoes_what_came_later(
+    house, sandbox, monkeypatch, answers_first_import_504
+):
+    monkeypatch.setattr(stray_watch, "STRAY_SECONDS", 0.05)
+    answers_first_import_504(sandbox)
+    twelve = [f"p{n}@shop.io" for n in range(12)]
+    house.enqueue(*(Identify(email=email, first_name="old") for email in twelve))
+    house.enqueue(*(Identify(email=email, first_name="new", append={"x": 1}) for email in twelve))
+    lane = Lane(house.redis, house.keys, "default", "profiles")
+    lane.note_server_error(suspicion.TURNS_SUSPICIOUS, 12, 1.0)
+    house.turn()
+    assert house.requests_to(IMPORT) == 1, "sent while the lost job may still run"
+    assert house.lanes()["profiles"]["waits_for"] == "stray_job"
+    house.work_off()
+    assert {one["first_name"] for one in people_of(sandbox).values()} == {"new"}
     assert house.lane_state("profiles").imports == {}
 
 

@@ -11,6 +11,7 @@ from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.plan.batch import Batch
+from klaviyo_relay_worker.stray_watch import StrayWatch
 
 
 class Dispatch:
@@ -25,6 +26,7 @@ class Dispatch:
         *,
         admission: Admission,
         intake: Intake,
+        stray_watch: StrayWatch,
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -32,6 +34,7 @@ class Dispatch:
         self._accounts = accounts
         self._admission = admission
         self._intake = intake
+        self._stray_watch = stray_watch
 
     def errand(self, batch: Batch) -> Errand | None:
         """The batch's way, or None where some of its commands may not be sent any more.
@@ -52,4 +55,5 @@ class Dispatch:
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
         self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(account, ledger.lists)
+        self._stray_watch.add(ledger.unsure)
         self._intake.returned(batch, ledger)
