@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 from msgspec import structs
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from klaviyo_relay import (
     AddToList,
@@ -33,10 +34,12 @@ from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
+from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.explain import Explainer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy
+from klaviyo_relay_worker.telemetry.event import Settled
 from waiting import for_a_while
 
 BULK = limits.BULK_CREATE_EVENTS
@@ -544,6 +547,32 @@ def test_imports_that_were_refused_or_throttled_leave_no_note(house, sandbox):
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
     house.turn()
     assert house.lane_state("profiles").imports == {}
+
+
+# --- faults of Redis ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Lane, "forget_imports"), (Accounts, "learn_lists"), (Lane, "settle")],
+    ids=["before the notes", "before the names of lists", "before the lane"],
+)
+def test_telemetry_hears_once_of_what_is_settled_in_two_goes(house, monkeypatch, owner, step):
+    heard = []
+    house.listen(heard.append)
+    takes, faults = getattr(owner, step), iter([RedisConnectionError("away")])
+
+    def meets_a_fault(*given, **more):
+        for fault in faults:
+            raise fault
+        return takes(*given, **more)
+
+    monkeypatch.setattr(owner, step, meets_a_fault)
+    house.enqueue(Track(metric="M", email="a@shop.io"))
+    house.work_off()
+    assert next(faults, None) is None, "there was no fault"
+    assert [event.commands for event in heard if isinstance(event, Settled)] == [1]
+    assert house.numbers("events") == {"delivered": 1}
 
 
 # --- outages --------------------------------------------------------------------------------------
