@@ -128,7 +128,7 @@ class Rooms:
         self.stray_watch = StrayWatch(self.lane, self.clock, imports or {}, turn=self.turn, **at)
         self.dispatch = Dispatch(
             self.lane, self.lease, self.clock, self.accounts,
-            admission=self.admission, intake=self.intake, stray_watch=self.stray_watch,
+            admission=self.admission, intake=self.intake, watch_for=self.stray_watch.add,
         )  # fmt: skip
         self.follow = Follow(self.lane, self.lease, self.clock, admission=self.admission, **at)
         self.choice = Choice(self.lane, self.clock, self.accounts, self.admission, self.intake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from msgspec import Struct
@@ -15,7 +16,6 @@ from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
-from klaviyo_relay_worker.stray_watch import StrayWatch
 
 
 class Progress(Struct):
@@ -29,7 +29,11 @@ class Progress(Struct):
 
 
 class Dispatch:
-    """The commands of one lane."""
+    """The commands of one lane.
+
+    Args:
+        watch_for: told of the imports whose fate is unknown (see `Ledger`).
+    """
 
     def __init__(
         self,
@@ -40,7 +44,7 @@ class Dispatch:
         *,
         admission: Admission,
         intake: Intake,
-        stray_watch: StrayWatch,
+        watch_for: Callable[[Mapping[str, float]], None],
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -48,7 +52,7 @@ class Dispatch:
         self._accounts = accounts
         self._admission = admission
         self._intake = intake
-        self._stray_watch = stray_watch
+        self._watch_for = watch_for
 
     def errand(self, batch: Batch) -> Errand | None:
         """The batch's way, or None where some of its commands may not be sent any more.
@@ -67,7 +71,7 @@ class Dispatch:
             progress.is_in_lane = True
         self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)
-        self._stray_watch.add(ledger.unsure)
+        self._watch_for(ledger.unsure)
         self._intake.returned(batch, ledger)
 
     def _write(self, batch: Batch, ledger: Ledger) -> None:

@@ -130,7 +130,7 @@ class Preparation:
                 accounts,
                 admission=admission,
                 intake=intake,
-                stray_watch=stray_watch,
+                watch_for=stray_watch.add,
             ),
             follow=Follow(
                 lane, lease, clock, admission=admission, intake=intake, clearance=clearance
