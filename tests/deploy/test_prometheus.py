@@ -19,7 +19,7 @@ RUNBOOK = "docs/runbook.md"
 # What Grafana would put in their place.
 VARIABLES = {"$account": ".*", "$lane": ".*", "$__rate_interval": "1m"}
 # Nothing of it happens within a test: their queries are run, and may be empty.
-RARE = re.compile(r"klaviyo_relay_(parked_total|redis_memory_max_bytes)")
+RARE = re.compile(r"klaviyo_relay_(parkings_total|redis_memory_max_bytes)")
 
 
 @pytest.fixture
@@ -275,5 +275,5 @@ def test_alerts_and_dashboard_ask_for_metrics_that_exist(alerts, dashboard, metr
     for text in (*alerts.values(), *(query for _, query in queries_of(dashboard))):
         asked |= set(re.findall(r"\bklaviyo_relay_\w+", text))
     # Labelled counters have no series before their first event.
-    asked.discard("klaviyo_relay_parked_total")
+    asked.discard("klaviyo_relay_parkings_total")
     until(lambda: asked <= metrics(), 30, lambda: asked - metrics())

@@ -125,12 +125,12 @@ class Rooms:
             self.lane, state, self.clock, 3 * 86_400.0, paused_seconds=0.0, is_up=False
         )
         at = {"intake": self.intake, "clearance": self.clearance}
+        self.stray_watch = StrayWatch(self.lane, self.clock, imports or {}, turn=self.turn, **at)
         self.dispatch = Dispatch(
             self.lane, self.lease, self.clock, self.accounts,
-            admission=self.admission, intake=self.intake,
+            admission=self.admission, intake=self.intake, watch_for=self.stray_watch.add,
         )  # fmt: skip
         self.follow = Follow(self.lane, self.lease, self.clock, admission=self.admission, **at)
-        self.stray_watch = StrayWatch(self.lane, self.clock, imports or {}, turn=self.turn, **at)
         self.choice = Choice(self.lane, self.clock, self.accounts, self.admission, self.intake)
         self.agenda = Agenda(
             self.turn,

@@ -8,6 +8,7 @@ import pytest
 
 from klaviyo_relay import Identify, Subscribe, Track, Unsubscribe
 from klaviyo_relay_worker import limits
+from klaviyo_relay_worker.clearance import Clearance
 from klaviyo_relay_worker.outcome import Delivered, Following, Parked, Snooze
 from klaviyo_relay_worker.plan import profiles
 from klaviyo_relay_worker.plan.batch import Ledger
@@ -225,6 +226,33 @@ def test_the_culprit_of_a_line_up_is_parked_and_the_others_go_on(lineup):
     ledger = verdict_of(verdict)
     [outcome] = ledger.values()
     assert (outcome.reason, outcome.is_alone) == ("server_error", True)
+
+
+def test_a_verdict_goes_though_the_last_sender_is_taken_meanwhile(lineup, monkeypatch):
+    [suspect] = lineup.plan()
+    lineup.land(suspect, snooze=FAILED)
+    [witness] = lineup.plan()
+    lineup.land(witness, Delivered())
+    answers = iter([True])
+    monkeypatch.setattr(Clearance, "is_open", property(lambda _: next(answers, False)))
+    [verdict] = lineup.plan()
+    assert (verdict.endpoint, emails([verdict])) == ("", emails([suspect]))
+
+
+def test_a_culprit_is_parked_though_another_one_is_forgotten(lineup):
+    blamed = []
+    for _ in range(2):
+        [batch] = lineup.plan()
+        blamed += batch.entries
+        lineup.land(batch, snooze=FAILED)
+    assert len(blamed) == 2
+    [witness] = lineup.plan()
+    lineup.land(witness, Delivered())
+    stones = Tombstones(lineup.redis, lineup.keys, ACCOUNT, Pseudonyms(lineup.redis, lineup.keys))
+    stones.plant(f"email:{blamed[0].command.email}", 4_000_000_000_000)
+    [verdict] = lineup.plan()
+    assert emails([verdict]) == [[blamed[1].command.email]]
+    assert list(verdict_of(verdict)) == [blamed[1].key]
 
 
 def verdict_of(batch):

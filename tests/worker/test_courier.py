@@ -59,18 +59,21 @@ def test_an_import_that_fails_within_a_line_up_is_watched_for(house, sandbox, mo
     monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
     sandbox.set_faults([{"endpoint": IMPORT, "status": 504}])
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
-    before = 0
+    failed = looked = 0
 
     def is_lined_up():
-        nonlocal before
-        before = house.requests_to(IMPORT)
+        nonlocal failed, looked
+        failed, looked = house.requests_to(IMPORT), house.requests_to(limits.GET_IMPORT_JOBS)
         house.turn()
         return house.requests_to(limits.IMPORT_PROFILE)
 
     until(is_lined_up)
-    failed = house.requests_to(IMPORT) - before
+    failed = house.requests_to(IMPORT) - failed
+    looked = house.requests_to(limits.GET_IMPORT_JOBS) - looked
+    left = len(house.lane_state("profiles").imports)
     assert failed > 0
-    assert len(house.lane_state("profiles").imports) == failed
+    # The first look is for the import of the turn before.
+    assert looked - 1 + left == failed
 
 
 # --- one conversation, with a Klaviyo that the test plays -----------------------------------------
@@ -268,7 +271,9 @@ def test_it_is_known_what_became_of_an_import_or_it_is_not(redis, answers, known
     notes = set(post.rooms.lane.state().imports)
     assert len(notes) == len(answers)
     assert len(returned.ledger.imports) == known
-    assert set(returned.ledger.imports) <= notes
+    assert {*returned.ledger.imports, *returned.ledger.unsure} == notes
+    assert len(returned.ledger.unsure) == len(answers) - known
+    assert all(abs(when - time.time()) < 60 for when in returned.ledger.unsure.values())
 
 
 def test_the_traces_of_the_callers_are_told_each_once(post):

@@ -11,6 +11,8 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from msgspec import structs
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from klaviyo_relay import (
     AddToList,
@@ -32,9 +34,12 @@ from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
+from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.explain import Explainer
+from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy
+from klaviyo_relay_worker.telemetry.event import Settled
 from waiting import for_a_while
 
 BULK = limits.BULK_CREATE_EVENTS
@@ -481,6 +486,44 @@ def test_a_job_whose_answer_was_lost_never_undoes_what_came_later(
     assert house.lane_state("profiles").imports == {}
 
 
+@pytest.fixture
+def answers_first_import_504(monkeypatch):
+    """Klaviyo takes the first import, and the edge before it says 504; later ones are quick."""
+
+    def arrange(sandbox):
+        sandbox.configure(import_delay_seconds=0.8)
+        sends, is_first = KlaviyoClient.send, iter([True])
+
+        def send(client, request):
+            answer = sends(client, request)
+            if request.endpoint == IMPORT and next(is_first, False):
+                sandbox.configure(import_delay_seconds=0.0)
+                return structs.replace(answer, status=504)
+            return answer
+
+        monkeypatch.setattr(KlaviyoClient, "send", send)
+
+    return arrange
+
+
+def test_a_job_whose_answer_was_lost_in_a_line_up_never_undoes_what_came_later(
+    house, sandbox, monkeypatch, answers_first_import_504
+):
+    monkeypatch.setattr(stray_watch, "STRAY_SECONDS", 0.05)
+    answers_first_import_504(sandbox)
+    twelve = [f"p{n}@shop.io" for n in range(12)]
+    house.enqueue(*(Identify(email=email, first_name="old") for email in twelve))
+    house.enqueue(*(Identify(email=email, first_name="new", append={"x": 1}) for email in twelve))
+    lane = Lane(house.redis, house.keys, "default", "profiles")
+    lane.note_server_error(suspicion.TURNS_SUSPICIOUS, 12, 1.0)
+    house.turn()
+    assert house.requests_to(IMPORT) == 1, "sent while the lost job may still run"
+    assert house.lanes()["profiles"]["waits_for"] == "stray_job"
+    house.work_off()
+    assert {one["first_name"] for one in people_of(sandbox).values()} == {"new"}
+    assert house.lane_state("profiles").imports == {}
+
+
 def test_a_worker_killed_after_an_import_leaves_the_same_note(house, sandbox, monkeypatch, until):
     monkeypatch.setattr(stray_watch, "STRAY_SECONDS", 0.05)
     sandbox.configure(import_delay_seconds=0.8)
@@ -504,6 +547,32 @@ def test_imports_that_were_refused_or_throttled_leave_no_note(house, sandbox):
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
     house.turn()
     assert house.lane_state("profiles").imports == {}
+
+
+# --- faults of Redis ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Lane, "forget_imports"), (Accounts, "learn_lists"), (Lane, "settle")],
+    ids=["before the notes", "before the names of lists", "before the lane"],
+)
+def test_telemetry_hears_once_of_what_is_settled_in_two_goes(house, monkeypatch, owner, step):
+    heard = []
+    house.listen(heard.append)
+    takes, faults = getattr(owner, step), iter([RedisConnectionError("away")])
+
+    def meets_a_fault(*given, **more):
+        for fault in faults:
+            raise fault
+        return takes(*given, **more)
+
+    monkeypatch.setattr(owner, step, meets_a_fault)
+    house.enqueue(Track(metric="M", email="a@shop.io"))
+    house.work_off()
+    assert next(faults, None) is None, "there was no fault"
+    assert [event.commands for event in heard if isinstance(event, Settled)] == [1]
+    assert house.numbers("events") == {"delivered": 1}
 
 
 # --- outages --------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ import socket
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from klaviyo_relay import Producer, Track
+from klaviyo_relay import AddToList, Producer, Track
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay_worker.exposition import registry_of, serve
+from klaviyo_relay_worker.telemetry.counters import Counters
 
 
 def test_a_scrape_gets_the_gauges_and_this_process(relay_settings):
@@ -22,6 +24,19 @@ def test_a_scrape_gets_the_gauges_and_this_process(relay_settings):
     assert "klaviyo_relay_process_resident_memory_bytes" in text
     assert "python_info" not in text, "nothing of the registry that all libraries share"
     assert "lovelace" not in text
+
+
+def test_a_workers_scrape_is_openmetrics(house):
+    registry = registry_of(house.relay)
+    house.listen(Counters(registry))
+    house.enqueue(Track(metric="M", email="a@x.io"), AddToList(list_name="No", email="a@x.io"))
+    house.turn()
+    port = serve(registry, "127.0.0.1", 0)
+    wanted = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers=wanted, timeout=10)
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    found = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"klaviyo_relay_parked", "klaviyo_relay_parkings"} <= found
 
 
 def test_a_port_that_is_taken_is_a_fault_that_names_it():

@@ -115,3 +115,19 @@ def test_they_are_full_with_the_accounts_share_of_the_threads(airport_of, until)
     assert airport.flights.is_full
     airport.land(errand)
     until(lambda: not airport.flights.is_full)
+
+
+def test_what_could_not_begin_is_not_waited_for(airport):
+    airport.senders.shutdown()
+    with pytest.raises(RuntimeError):
+        airport.send()
+    assert airport.flights.count == 0
+    assert list(airport.flights.end()) == []
+
+
+def test_a_conversation_that_is_over_at_once_comes_back_all_the_same(airport, until):
+    batch = Batch("POST /api/events", (), lambda _: iter(()))
+    airport.courier.land(batch)
+    airport.flights.send(Errand(batch, lambda _: None))
+    [(errand, _)] = until(lambda: list(airport.flights.returned()))
+    assert (errand.batch, airport.flights.count) == (batch, 0)

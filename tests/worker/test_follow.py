@@ -128,3 +128,16 @@ def test_a_job_that_does_not_end_is_told_of(rooms_of, caplog, age, is_told):
     [_] = rooms_of(age=age).look()
     assert ("has not ended" in caplog.text) is is_told
     assert ("2 commands wait for it" in caplog.text) is is_told
+
+
+def test_a_late_job_is_told_of_with_each_look_and_not_while_none_can_go(rooms_of, caplog):
+    rooms = rooms_of(age=3_700)
+    rooms.is_draining = True
+    assert rooms.look() == []
+    rooms.is_draining = False
+    rooms.accounts.quota.throttled(ACCOUNT, GET_IMPORT_JOB, 0.3)
+    assert rooms.look() == []
+    assert "has not ended" not in caplog.text
+    assert rooms.clearance.wait_in_place(has_waiting=False)
+    [_] = rooms.look()
+    assert caplog.text.count("has not ended") == 1

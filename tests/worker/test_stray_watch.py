@@ -128,3 +128,17 @@ def test_a_job_that_is_followed_is_no_stray(rooms_of, talk):
     answer = talk.answer(200, jobs_of(300, identity="JOB"))
     ledger, _ = talk.converse(errand.batch, lambda _: answer)
     assert ledger.strays == 0
+
+
+def test_an_import_of_this_turn_whose_fate_is_unknown_is_watched_for(rooms_of):
+    rooms = rooms_of()
+    rooms.ship(Identify(email="a@x.io"), Identify(email="b@x.io"))
+    note, now = rooms.lane.note_import(rooms.clock.now()), rooms.clock.now()
+    errand = rooms.dispatch.errand(Batch("", rooms.intake.waiting[:1], lambda _: iter(())))
+    errand.settle(Returned(errand.batch, Ledger(unsure={note: now}), None))
+    assert rooms.stray_watch.is_on
+    [sent] = rooms.plan()
+    assert sent.endpoint == GET_IMPORT_JOBS
+    rooms.land(sent)
+    assert not rooms.stray_watch.is_on
+    assert notes(rooms) == 0

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 from klaviyo_relay_worker.choice import Choice
 from klaviyo_relay_worker.clearance import Clearance
@@ -17,7 +17,8 @@ from klaviyo_relay_worker.dispatch import Dispatch
 from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.follow import Follow
 from klaviyo_relay_worker.intake import Intake
-from klaviyo_relay_worker.plan.batch import Batch, decided
+from klaviyo_relay_worker.outcome import Outcome
+from klaviyo_relay_worker.plan.batch import Batch, Entry, decided
 from klaviyo_relay_worker.stray_watch import StrayWatch
 from klaviyo_relay_worker.suspicion import Suspicion
 from klaviyo_relay_worker.turn import Turn
@@ -65,12 +66,23 @@ class Agenda:
         offered = self._suspicion.offer(self._intake.candidates())
         culprits = self._suspicion.culprits()
         if culprits:
-            yield from self._go(decided(culprits))
+            yield from self._tell_verdicts(culprits)
         elif self._suspicion.outage:
             self._turn.wait(self._suspicion.outage)
         else:
             for batch in self._choice.batches(offered, is_idle=True)[:1]:
                 yield from self._go(batch)
+
+    def _tell_verdicts(self, culprits: Sequence[tuple[Entry, Outcome]]) -> Iterator[Errand]:
+        """At once, for nobody gives them again; and no request, no quota is needed for them."""
+        while culprits:
+            errand = self._dispatch.errand(decided(culprits))
+            if errand is not None:
+                yield errand
+                return
+            # Some of them may not be sent any more and are settled: on with the others.
+            left = {entry.key for entry in self._intake.waiting}
+            culprits = [one for one in culprits if one[0].key in left]
 
     def _alone(self) -> Iterator[Errand]:
         for entry in self._intake.alone():

@@ -119,16 +119,16 @@ class Courier:
             hindrance = self._await_leave(request, reserved_at)
             if hindrance is not None:
                 return hindrance
-            notes = self._note_import(request)
+            self._note_import(request, ledger)
             answer = self._send(request, traces)
             if isinstance(answer, Snooze):
                 if answer.is_certain:
-                    ledger.imports += notes
+                    ledger.know_imports()
                 return answer
             ledger.facts.learn(request, answer)
             request = _following(conversation, answer)
             # Not before the conversation has made sense of the answer.
-            ledger.imports += notes
+            ledger.know_imports()
             reserved_at = None
         return None
 
@@ -146,10 +146,10 @@ class Courier:
         wait = None if is_reserved else self._await_quota(request)
         return wait or self._await_lease()
 
-    def _note_import(self, request: Request) -> list[str]:
-        if request.endpoint != BULK_IMPORT_PROFILES:
-            return []
-        return [self._lane.note_import(self._clock.now())]
+    def _note_import(self, request: Request, ledger: Ledger) -> None:
+        if request.endpoint == BULK_IMPORT_PROFILES:
+            now = self._clock.now()
+            ledger.unsure[self._lane.note_import(now)] = now
 
     def _send(self, request: Request, traces: tuple[str, ...]) -> Answer | Snooze:
         """Klaviyo's answer, or why the lane must wait where it says nothing of the commands."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from msgspec import Struct
+
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.admission import Admission
 from klaviyo_relay_worker.clock import Clock
@@ -10,11 +15,25 @@ from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
-from klaviyo_relay_worker.plan.batch import Batch
+from klaviyo_relay_worker.plan.batch import Batch, Ledger
+
+
+class Progress(Struct):
+    """How far an errand has come whose settling may be interrupted by a fault of Redis.
+
+    Attributes:
+        is_in_lane: the outcomes are written there, and telemetry was told of them.
+    """
+
+    is_in_lane: bool = False
 
 
 class Dispatch:
-    """The commands of one lane."""
+    """The commands of one lane.
+
+    Args:
+        watch_for: told of the imports whose fate is unknown (see `Ledger`).
+    """
 
     def __init__(
         self,
@@ -25,6 +44,7 @@ class Dispatch:
         *,
         admission: Admission,
         intake: Intake,
+        watch_for: Callable[[Mapping[str, float]], None],
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -32,6 +52,7 @@ class Dispatch:
         self._accounts = accounts
         self._admission = admission
         self._intake = intake
+        self._watch_for = watch_for
 
     def errand(self, batch: Batch) -> Errand | None:
         """The batch's way, or None where some of its commands may not be sent any more.
@@ -41,15 +62,21 @@ class Dispatch:
         if self._intake.refuse(batch, self._clock.now()):
             return None
         self._intake.sent(batch)
-        return Errand(batch, self._settle)
+        return Errand(batch, partial(self._settle, Progress()))
 
-    def _settle(self, returned: Returned) -> None:
+    def _settle(self, progress: Progress, returned: Returned) -> None:
+        batch, ledger = returned.batch, returned.ledger
+        if not progress.is_in_lane:
+            self._write(batch, ledger)
+            progress.is_in_lane = True
+        self._lane.forget_imports(ledger.imports)
+        self._accounts.learn_lists(self._lane.account, ledger.lists)
+        self._watch_for(ledger.unsure)
+        self._intake.returned(batch, ledger)
+
+    def _write(self, batch: Batch, ledger: Ledger) -> None:
         now = self._clock.now()
-        batch, ledger, account = returned.batch, returned.ledger, self._lane.account
         self._admission.settling(batch.entries, ledger.outcomes, now)
         # Before the command leaves its lane: whoever waits for the id must find it.
-        self._accounts.keep_created(account, ledger.created)
+        self._accounts.keep_created(self._lane.account, ledger.created)
         self._lane.settle(self._lease, batch.entries, ledger.outcomes, now, facts=ledger.facts)
-        self._lane.forget_imports(ledger.imports)
-        self._accounts.learn_lists(account, ledger.lists)
-        self._intake.returned(batch, ledger)

@@ -55,8 +55,9 @@ class Flights:
 
     def send(self, errand: Errand) -> None:
         """Begin the conversation."""
-        self.count += 1
         future = self._senders.submit(self._account, self._courier.deliver, errand.batch)
+        # Only now: what has not begun never comes back, and would be waited for without end.
+        self.count += 1
         future.add_done_callback(
             partial(lambda errand, done: self._back.put((errand, done.result())), errand)
         )

@@ -43,25 +43,31 @@ class Follow:
     def errands(self) -> Iterator[Errand]:
         """A look at each job whose time has come, as far as they may go now."""
         for job_id, record in self._intake.jobs:
-            batch = imports.look_at(self._job(job_id, record))
+            # Asked first: the rows are many, and a pass may come every tenth of a second.
+            if not self._clearance.is_open:
+                return
+            job = self._job(job_id, record)
+            batch = imports.look_at(job)
             if not self._clearance.clear(batch):
                 return
+            self._tell_if_late(job)
             self._intake.look_sent(job_id)
             yield Errand(batch, partial(self._settle, job_id, record))
 
     def _job(self, job_id: str, record: JobRecord) -> imports.Job:
         now = self._clock.now()
-        age = now - record.since
-        if age > imports.LATE_SECONDS:
+        return imports.Job(job_id, record.parts(), now - record.since, now)
+
+    def _tell_if_late(self, job: imports.Job) -> None:
+        if job.age > imports.LATE_SECONDS:
             logger.warning(
                 "%s: the import job %s has not ended after %.0f minutes; Klaviyo's import page may"
                 " tell why. %d commands wait for it",
                 self._lane.name,
-                job_id,
-                age / 60,
-                len(record.rows),
+                job.id,
+                job.age / 60,
+                len(job.entries),
             )
-        return imports.Job(job_id, record.parts(), age, now)
 
     def _settle(self, job_id: str, record: JobRecord, returned: Returned) -> None:
         now = self._clock.now()

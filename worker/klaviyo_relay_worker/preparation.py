@@ -115,18 +115,27 @@ class Preparation:
         )
         flights = Flights(courier, self._senders, lane.account)
         clearance = Clearance(lane, turn, flights, accounts.quota)
+        stray_watch = StrayWatch(
+            lane, clock, terms.state.imports, turn=turn, intake=intake, clearance=clearance
+        )
         agenda = Agenda(
             turn,
             intake,
             clearance,
             choice=Choice(lane, clock, accounts, admission, intake),
-            dispatch=Dispatch(lane, lease, clock, accounts, admission=admission, intake=intake),
+            dispatch=Dispatch(
+                lane,
+                lease,
+                clock,
+                accounts,
+                admission=admission,
+                intake=intake,
+                watch_for=stray_watch.add,
+            ),
             follow=Follow(
                 lane, lease, clock, admission=admission, intake=intake, clearance=clearance
             ),
-            stray_watch=StrayWatch(
-                lane, clock, terms.state.imports, turn=turn, intake=intake, clearance=clearance
-            ),
+            stray_watch=stray_watch,
             suspicion=suspicion,
         )
         return Delivery(

@@ -23,10 +23,11 @@ STRAY_SECONDS = 2.0
 
 
 class StrayWatch:
-    """The imports of earlier turns at a lane that were sent and never settled.
+    """The imports that were sent and of which nobody knows what became, in this turn or before.
 
     Args:
-        notes: of those imports: name -> when, in seconds since 1970 (see `Lane.note_import`).
+        notes: of those of earlier turns: name -> when, in seconds since 1970 (see
+            `Lane.note_import`).
     """
 
     def __init__(
@@ -50,6 +51,10 @@ class StrayWatch:
     def is_on(self) -> bool:
         """Whether such an import may still become, or be, an unfinished job."""
         return bool(self._notes)
+
+    def add(self, notes: Mapping[str, float]) -> None:
+        """One of this turn's; a turn may go on after it, as in a line-up."""
+        self._notes.update(notes)
 
     def errands(self) -> Iterator[Errand]:
         """A look at Klaviyo's unfinished jobs, once nothing of ours is in flight."""

@@ -41,10 +41,16 @@ def test_without_redis_the_deletion_waits_in_the_spool_and_that_is_said(run, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [(), ("--email", ADA, "--profile-id", "01A"), ("--email", "no address"), ("--phone", "+1")],
-    ids=["none", "two", "no address", "an option of old"],
+    ("arguments", "why"),
+    [
+        ((), "profile_id: exactly one is needed, not 0"),
+        (("--email", ADA, "--profile-id", "01A"), "profile_id: exactly one is needed, not 2"),
+        (("--email", "no address"), "email: "),
+        (("--phone-number", "+1"), "phone_number: "),
+    ],
+    ids=["none", "two", "no address", "no number"],
 )
-def test_not_exactly_one_good_identifier_is_wrong_usage(run, lanes, redis, arguments):
-    assert run("forget", *arguments).exit_code == 2
+def test_not_exactly_one_good_identifier_is_wrong_usage(run, lanes, redis, arguments, why):
+    done = run("forget", *arguments)
+    assert (done.exit_code, why in done.stderr) == (2, True), done.output
     assert redis.dbsize() == 0

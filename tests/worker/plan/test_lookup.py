@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from klaviyo_relay_worker.klaviyo.exchange import Request
-from klaviyo_relay_worker.plan.lookup import Found, look_up
+from klaviyo_relay_worker.plan.lookup import HARMLESS, Found, look_up
 
 HUNDRED = [f"p{n:03}" for n in range(100)]
 
@@ -17,7 +17,7 @@ def request_of(values):
 def looked_up(values, klaviyo):
     """What was found, and the paths of the requests."""
     found, paths = Found(), []
-    conversation = look_up(values, request_of, found)
+    conversation = look_up("email", values, request_of, found)
     request = next(conversation, None)
     while request is not None:
         paths.append(request.path)
@@ -76,3 +76,34 @@ def test_what_is_gone_is_not_searched_for_a_bad_value(talk):
     assert len(paths) == 1
     assert sorted(found.failures) == HUNDRED
     assert {failure.status for failure in found.failures.values()} == {404}
+
+
+def test_a_reason_that_is_no_values_is_not_searched_for_among_them(talk):
+    found, paths = looked_up([f"v{n}" for n in range(250)], lambda _: talk.refusal("/data"))
+    assert sorted(found.failures) == sorted(f"v{n}" for n in range(250))
+    assert found.profiles == []
+    assert paths[3] == f"/api/profiles?filter={HARMLESS['email']}"
+    assert len(paths) == 1 + 2 + 1 + 2, "whole, halves, a harmless value; then hundreds as a whole"
+
+
+def test_what_is_found_for_the_harmless_value_is_not_handed_on(talk):
+    def klaviyo(request):
+        if any(value in request.path for value in ("p000", "p099")):
+            return talk.refusal("filter")
+        return knows_all(talk)(request)
+
+    found, paths = looked_up(HUNDRED, klaviyo)
+    assert sum(HARMLESS["email"] in path for path in paths) == 1
+    assert sorted(one["id"] for one in found.profiles) == HUNDRED[1:99]
+
+
+@pytest.mark.parametrize("bad", [HUNDRED, HUNDRED[::2], HUNDRED[:99]], ids=["all", "half", "99"])
+def test_however_many_are_bad_no_good_one_is_refused(talk, bad):
+    def klaviyo(request):
+        if any(value in request.path for value in bad):
+            return talk.refusal("filter")
+        return knows_all(talk)(request)
+
+    found, _ = looked_up(HUNDRED, klaviyo)
+    assert sorted(found.failures) == bad
+    assert sorted(one["id"] for one in found.profiles) == sorted({*HUNDRED} - {*bad})

@@ -73,7 +73,7 @@ def test_what_is_parked_is_counted_each_time_with_its_reason(house, registry, sa
     house.enqueue(AddToList(list_name="Nowhere", email="ada@lovelace.dev"))
     house.turn()
     assert house.numbers("lists") == {"parked": 1}
-    parked = {key[3]: n for key, n in samples().items() if key[0] == "parked_total"}
+    parked = {key[3]: n for key, n in samples().items() if key[0] == "parkings_total"}
     assert list(parked.values()) == [1]
 
 

@@ -113,6 +113,7 @@ class Ledger(Struct):
         has_repeats: Klaviyo refuses requests because it has some of their events already.
         imports: names of the notes about import jobs (see `Lane.note_import`) of which it is known
             what became of them.
+        unsure: the notes about those of which it is not: name -> when, in seconds since 1970.
         strays: unfinished import jobs that may be ours.
         facts: which answers the outcomes rest on.
     """
@@ -123,8 +124,14 @@ class Ledger(Struct):
     singly: set[str] = field(default_factory=set)
     has_repeats: bool = False
     imports: list[str] = field(default_factory=list)
+    unsure: dict[str, float] = field(default_factory=dict)
     strays: int = 0
     facts: Facts = field(default_factory=Facts)
+
+    def know_imports(self) -> None:
+        """It is known what became of all imports so far."""
+        self.imports += self.unsure
+        self.unsure = {}
 
     def settle(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """The same outcome for all of these."""

@@ -275,7 +275,7 @@ def _members_of(
     for name in _ADDRESSES:
         values = [v for part in parts if (v := getattr(part.command, name)) is not None]
         found = Found()
-        yield from look_up(values, partial(members_request, list_id, name), found)
+        yield from look_up(name, values, partial(members_request, list_id, name), found)
         failures.update({identity(name, value): why for value, why in found.failures.items()})
         for profile in found.profiles:
             members.update(_identities_of_profile(profile.get("attributes") or {}))

@@ -200,7 +200,7 @@ def _remove(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> C
     for name in _IDENTIFIERS:
         values = [v for e in entries if (v := getattr(e.command, name)) is not None]
         found = Found()
-        yield from look_up(values, partial(member_ids_request, list_id, name), found)
+        yield from look_up(name, values, partial(member_ids_request, list_id, name), found)
         ids.update(str(profile["id"]) for profile in found.profiles)
         failures.update({(name, value): why for value, why in found.failures.items()})
     if not failures:

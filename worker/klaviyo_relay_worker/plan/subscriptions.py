@@ -48,7 +48,7 @@ class Subscriptions:
             prefix = PREFIXES[name]
             values = sorted(a.removeprefix(prefix) for a in addresses if a.startswith(prefix))
             found = Found()
-            yield from look_up(values, partial(subscriptions_request, name), found)
+            yield from look_up(name, values, partial(subscriptions_request, name), found)
             self._failures.update({prefix + value: why for value, why in found.failures.items()})
             for profile in found.profiles:
                 self._learn(name, profile.get("attributes") or {})

@@ -58,7 +58,7 @@ class Counters:
         by_lane = ("account", "lane")
         self._delivered = self._counter("delivered", "Commands that Klaviyo accepted.", by_lane)
         causes = {
-            PARKED: ("parked", "Commands set aside until a time, each time.", "reason"),
+            PARKED: ("parkings", "Commands set aside until a time, each time.", "reason"),
             DEAD: ("dead", "Commands that became dead letters, by Klaviyo's code.", "code"),
             DROPPED: ("dropped", "Commands that a rule of ours forbade to send.", "rule"),
         }
