@@ -21,6 +21,7 @@ checksum = $(shell cat requirements/$(1).txt pyproject.toml | cksum | cut -d' ' 
 RUN := .venv/.run-$(call checksum,run)
 DEV := .venv/.dev-$(call checksum,dev)
 UV := uv==0.13.9
+AUDIT := pip-audit==2.10.1
 # Twice quiet: errors only.
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 
@@ -60,7 +61,7 @@ $(DEV):
 	$(call install,dev)
 	@rm -f .venv/.run-*; touch $(RUN)
 
-.PHONY: help demo test check docs chaos bench requirements clean FORCE
+.PHONY: help demo test check docs audit chaos bench requirements clean FORCE
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -100,6 +101,12 @@ check: $(DEV) ## Lint, formatting, types by two checkers, who imports whom, inst
 	@.venv/bin/python tests/typing/completeness.py
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pip --disable-pip-version-check check
+
+# Not a part of check, which must pass where no advisory service can be reached.
+audit: $(DEV) ## Ask the advisories of the package registry for known faults in what users install
+	@[ -x .venv/audit/bin/pip-audit ] || { .venv/bin/python -m venv .venv/audit && \
+	.venv/audit/bin/python -m pip install --quiet --quiet --disable-pip-version-check $(AUDIT); }
+	@.venv/audit/bin/pip-audit --requirement requirements/run.txt --require-hashes --disable-pip --progress-spinner off
 
 chaos: $(DEV) ## Break everything at random, then see whether every rule held
 	@.venv/bin/python tests/chaos $(ARGS)
