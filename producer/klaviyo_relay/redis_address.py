@@ -14,6 +14,7 @@ Nothing here imports redis: settings are read where it may not be imported yet.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -88,7 +89,7 @@ class RedisAddress(Struct, frozen=True):
     @property
     def place(self) -> str:
         """What tells one place from another: no password, no certificates, hosts in any order."""
-        parts = urlsplit(self.url)
+        parts = split(self.url)
         query = "&".join(text for text in parts.query.split("&") if _is_part_of_the_place(text))
         if self.kind == "server":
             where = f"{parts.hostname}:{parts.port}"
@@ -106,7 +107,7 @@ class RedisAddress(Struct, frozen=True):
     @property
     def without_tls_options(self) -> str:
         """The URL for those who are told them otherwise."""
-        parts = urlsplit(self.url)
+        parts = split(self.url)
         options = [text for text in parts.query.split("&") if not text.startswith("ssl_")]
         return urlunsplit(parts._replace(query="&".join(options)))
 
@@ -125,9 +126,25 @@ class RedisAddress(Struct, frozen=True):
         return {name: text for name, text in self.options if name.startswith("ssl_")}
 
 
+def split(url: str) -> SplitResult:
+    """As urlsplit, of a URL that may name several hosts.
+
+    urlsplit itself takes no IPv6 address among them since the fix of CVE-2025-0938.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    scheme, found, rest = url.partition("://")
+    end = re.search("[/?#]|$", rest)
+    netloc = rest[: end.start()] if end else rest
+    if not found or "," not in netloc:
+        return urlsplit(url)
+    return urlsplit(scheme + found + rest[len(netloc) :])._replace(netloc=netloc)
+
+
 def _taken_apart(url: str) -> tuple[SplitResult, tuple[Host, ...]]:
     try:
-        parts = urlsplit(url)
+        parts = split(url)
         return parts, _hosts(parts)
     except ValueError:
         # What urlsplit says may have parts of the URL in it, even the password.

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.keys import DEFAULT_NAMESPACE, Keys
-from klaviyo_relay.redis_address import RedisAddress
+from klaviyo_relay.redis_address import RedisAddress, split
 
 PREFIX = "KLAVIYO_RELAY_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -125,7 +124,7 @@ def default_spool_directory(environ: Mapping[str, str] = os.environ) -> Path:
 def masked(url: str) -> str:
     """A URL with its password replaced."""
     url = _PASSWORD_IN_QUERY.sub(r"\1***", url)
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.password is None:
         return url
     return url.replace(f":{parts.password}@", ":***@")

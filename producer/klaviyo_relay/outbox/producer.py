@@ -114,8 +114,8 @@ class OutboxProducer(Verbs):
         self,
         command_id: str,  # noqa: ARG002 - as a producer's
         *,
-        account: str = DEFAULT_ACCOUNT,  # noqa: ARG002
-        timeout: float = 0.0,  # noqa: ARG002
+        account: str = DEFAULT_ACCOUNT,  # noqa: ARG002 - as above
+        timeout: float = 0.0,  # noqa: ARG002 - as above
     ) -> NoReturn:
         """Refused: what is not committed is not delivered; ask a `Producer` after the commit.
 
