@@ -50,7 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     redis_url: str = DEFAULT_REDIS_URL
-    spool_dir: Path | None = None
+    spool_dir: Path | str | None = None
     namespace: str = DEFAULT_NAMESPACE
     durability: Literal["normal", "full"] = "normal"
     lane_max_bytes: int = 1_000_000_000
@@ -86,7 +86,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def spool_directory(self) -> Path:
         """`spool_dir`, or the default for this user."""
-        return self.spool_dir or default_spool_directory()
+        # A text will do as well, as everywhere in Python.
+        return Path(self.spool_dir) if self.spool_dir else default_spool_directory()
 
     @property
     def digest(self) -> str:

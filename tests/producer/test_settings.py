@@ -182,3 +182,8 @@ def test_without_a_home_directory_there_is_still_a_place_of_this_users(monkeypat
 
     assert directory.is_absolute()
     assert directory.name == "spool"
+
+
+def test_the_spool_directory_may_be_given_as_a_text(tmp_path):
+    settings = Settings(spool_dir=str(tmp_path))
+    assert settings.spool_directory == tmp_path

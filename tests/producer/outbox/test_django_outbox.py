@@ -115,9 +115,12 @@ def test_what_is_committed_is_shipped_in_order_and_what_is_rolled_back_never_was
             pass
         with transaction.atomic():
             ids.append(outbox.track("M", email=ADA))
-            sid = transaction.savepoint()
-            outbox.track("M", email=ADA)
-            transaction.savepoint_rollback(sid)
+            try:
+                with transaction.atomic():
+                    outbox.track("M", email=ADA)
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
         ids.append(outbox.track_once("M", email=ADA))
         print(json.dumps(ids))
         """
