@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging  # noqa: F401 - for its own lock at a fork
 import os
 import threading
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -34,8 +36,6 @@ _IMPORTED_BY_FIRST_USE = (
     "email.parser",
     "encodings.ascii",
     "encodings.idna",
-    "importlib.readers",
-    "importlib.resources",
 )
 os.register_at_fork(
     before=_importing.acquire,
@@ -81,10 +81,20 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
         ValueError: it is no such URL.
     """
     with _importing:
-        for name in _IMPORTED_BY_FIRST_USE:
-            import_module(name)
+        _import_what_first_use_would()
         patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
         return client_of(RedisAddress.of(url), patience)
+
+
+@cache
+def _import_what_first_use_would() -> None:
+    from importlib import metadata
+
+    for name in _IMPORTED_BY_FIRST_USE:
+        import_module(name)
+    # redis-py asks for its own version at its first connection, which imports more (Python 3.13).
+    with suppress(metadata.PackageNotFoundError):
+        metadata.version("redis")
 
 
 def client_of(address: RedisAddress, patience: Patience) -> Redis:

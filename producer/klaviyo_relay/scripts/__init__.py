@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 _INCLUDE = re.compile(r"^-- include (\w+)/(\w+)\n", re.MULTILINE)
 
@@ -14,6 +15,13 @@ def script_of(package: str, name: str) -> str:
     """The text of a Lua script in a package's `scripts` folder.
 
     Redis's scripts share nothing: a line `-- include package/name` stands for another one's text.
+
+    Args:
+        package: an imported one of ours.
+        name: of the script.
     """
-    text = files(package).joinpath("scripts", f"{name}.lua").read_text("ascii")
+    # Not by importlib.resources, which imports parts of itself at its first use (Python 3.13): a
+    # child that is forked while the shipper's thread does, would be without them for ever.
+    folder = Path(str(sys.modules[package].__file__)).parent / "scripts"
+    text = (folder / f"{name}.lua").read_text("ascii")
     return _INCLUDE.sub(lambda found: script_of(found[1], found[2]), text)
