@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import io
 import json
 import os
@@ -279,7 +278,6 @@ def test_a_query_is_loaded_row_by_row_and_resumed_under_a_name(site, tmp_path):
     assert (failed.returncode, "no such table" in failed.stderr) == (1, True)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
 def test_parquet_is_loaded_with_its_types_and_goes_on_within_a_row_group(site, tmp_path):
     import pyarrow as pa
     from pyarrow import parquet
