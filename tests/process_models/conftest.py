@@ -19,6 +19,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from environment import unmeasured
 from forwarders import Forwarder
 from klaviyo_relay import Settings
 from klaviyo_relay.redis_clients import connect
@@ -156,7 +157,8 @@ class Site:
         self.settings = Settings(redis_url=redis_url, spool_dir=directory / "spool")
         self.directory = directory
         self.environment = {
-            **os.environ,
+            # Signals and forks are what these tests are about.
+            **unmeasured(),
             "KLAVIYO_RELAY_REDIS_URL": redis_url,
             "KLAVIYO_RELAY_SPOOL_DIR": str(self.settings.spool_dir),
         }

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from redis import Redis
 
+import environment
 from klaviyo_relay import Producer, Settings
 from klaviyo_relay.envelope import Envelope, decode
 from klaviyo_relay.keys import Keys
@@ -92,10 +93,9 @@ def line_of() -> Callable[..., str]:
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No coverage in the processes that the test starts: it does not survive what happens there."""
-    for name in list(os.environ):
-        if name.startswith("COVERAGE"):
-            monkeypatch.delenv(name)
+    """No coverage in the processes that the test starts, because it would hang them."""
+    for name in set(os.environ) - set(environment.unmeasured()):
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

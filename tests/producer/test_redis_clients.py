@@ -101,6 +101,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_process_that_is_forked_during_the_first_import_of_redis_can_use_it():
     command = [sys.executable, "-W", "ignore", "-c", FORK_IN_THE_MIDDLE]
 
