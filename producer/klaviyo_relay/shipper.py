@@ -67,7 +67,9 @@ class Flushed(NamedTuple):
     """What a flush left behind.
 
     Attributes:
-        left: commands of this process that are still only in the spool; 0 means that Redis has all.
+        left: commands of this process that are still only in the spool; 0 means that Redis has
+            confirmed all. Should that Redis be replaced by one that is behind, its rows are shipped
+            again as soon as that is noticed, within a second or so.
     """
 
     left: int

@@ -90,6 +90,8 @@ def test_commands_that_pour_in_during_failovers_all_arrive_once(pair, make_site,
         assert tracked.median < 0.001
         ids += tracked.ids
         assert application.flush() == 0
+        # The server that had confirmed all may be gone; the thread finds that out within a second.
+        wait_until(lambda: site.has_arrived(len(ids)))  # noqa: B023 - it is called here and now
         site.assert_once(ids)
         pair.follow()
 

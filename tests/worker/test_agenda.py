@@ -9,7 +9,7 @@ import pytest
 from klaviyo_relay import Identify, Subscribe, Track, Unsubscribe
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.clearance import Clearance
-from klaviyo_relay_worker.outcome import Delivered, Following, Parked, Snooze
+from klaviyo_relay_worker.outcome import Delivered, Following, Parked, Reason, Snooze
 from klaviyo_relay_worker.plan import profiles
 from klaviyo_relay_worker.plan.batch import Ledger
 from klaviyo_relay_worker.pseudonyms import Pseudonyms
@@ -80,7 +80,7 @@ def test_due_looks_go_first_then_what_goes_alone_then_all_others(rooms_of, monke
 
 def test_while_a_job_may_be_under_way_unseen_only_the_look_for_it_goes(rooms_of, monkeypatch):
     monkeypatch.setattr(profiles, "BULK_MOST", 20)
-    rooms = rooms_of(imports={"import:a": time.time() - 5})
+    rooms = rooms_of(imports={"import:a": time.time() - 20})
     rooms.ship(*people(20))
     [look] = rooms.plan()
     assert look.endpoint == limits.GET_IMPORT_JOBS
@@ -91,7 +91,7 @@ def test_while_a_job_may_be_under_way_unseen_only_the_look_for_it_goes(rooms_of,
 
 def test_jobs_are_looked_at_though_another_may_be_under_way_unseen(rooms_of):
     in_a_job(rooms_of(), "followed")
-    rooms = rooms_of(imports={"import:a": time.time() - 5})
+    rooms = rooms_of(imports={"import:a": time.time() - 20})
     rooms.ship(*people(20))
     assert endpoints(rooms.plan()) == [limits.GET_IMPORT_JOB]
 
@@ -268,3 +268,30 @@ def test_a_line_up_waits_for_looks_at_jobs(rooms_of):
     rooms = rooms_of()
     rooms.ship(*people(20))
     assert endpoints(rooms.plan()) == [limits.GET_IMPORT_JOB]
+
+
+def test_a_line_up_goes_on_beside_its_own_imports_without_what_they_could_undo(rooms_of):
+    rooms_of().lane.note_server_error(TURNS_SUSPICIOUS, 100, time.time())
+    rooms = rooms_of()
+    rooms.ship(*people(20), person("p0", first_name="Grace"))
+    [first] = rooms.plan()
+    rooms.stray_watch.add({"import:1": rooms.clock.now()}, first.entries)
+    rooms.land(first, Delivered())
+    [others] = rooms.plan()
+    assert emails([first, others]) == [["p0@x.io"], [f"p{number}@x.io" for number in range(1, 20)]]
+    rooms.land(others, Delivered())
+    # What is newer of the first person waits until an import of theirs would have appeared.
+    assert rooms.plan() == []
+    assert rooms.turn.snooze.reason == Reason.STRAY_JOB
+
+
+def test_a_line_up_waits_for_the_look_for_an_import_of_an_earlier_turn(rooms_of):
+    before = rooms_of()
+    before.lane.note_server_error(TURNS_SUSPICIOUS, 20, time.time())
+    rooms = rooms_of(imports={"import:a": time.time() - 20})
+    rooms.ship(*people(20))
+    [look] = rooms.plan()
+    assert look.endpoint == limits.GET_IMPORT_JOBS
+    rooms.land(look)
+    [first] = rooms.plan()
+    assert (len(first.entries), rooms.suspicion.is_searching) == (1, True)

@@ -57,7 +57,7 @@ def test_an_import_that_klaviyo_took_is_watched_for_if_its_answer_made_no_sense(
 
 def test_an_import_that_fails_within_a_line_up_is_watched_for(house, sandbox, monkeypatch, until):
     monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
-    sandbox.set_faults([{"endpoint": IMPORT, "status": 504}])
+    sandbox.set_faults([{"endpoint": IMPORT, "status": 500}])
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(20)))
     failed = looked = 0
 

@@ -7,7 +7,7 @@ import pytest
 from klaviyo_relay_worker import judge
 from klaviyo_relay_worker.errors import AnswerLostError, NotSentError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
-from klaviyo_relay_worker.outcome import Reason
+from klaviyo_relay_worker.outcome import Effect, Reason
 
 
 def judged(status, failures=0, chance=0.5, **headers):
@@ -63,13 +63,23 @@ def test_no_answer_is_an_outage(error):
     assert 0.2 <= snooze.seconds <= 0.5
 
 
+@pytest.mark.parametrize("status", [302, 401, 408, 410, 429])
+def test_an_answer_below_500_says_that_nothing_was_done(status):
+    assert judged(status).effect is Effect.NONE
+
+
+@pytest.mark.parametrize("status", [500, 501, 503])
+def test_a_server_error_of_klaviyos_says_that_the_request_has_ended(status):
+    assert judged(status).effect is Effect.ENDED
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 524])
+def test_after_a_server_error_of_the_edge_klaviyo_may_still_be_at_it(status):
+    assert judged(status).effect is Effect.OPEN
+
+
 @pytest.mark.parametrize(
-    ("status", "is_certain"),
-    [(302, True), (401, True), (408, True), (410, True), (429, True), (500, False), (504, False)],
+    ("error", "effect"), [(NotSentError("x"), Effect.NONE), (AnswerLostError("x"), Effect.OPEN)]
 )
-def test_only_an_answer_below_500_says_that_nothing_was_done(status, is_certain):
-    assert judged(status).is_certain is is_certain
-
-
-def test_without_an_answer_nobody_knows_what_was_done():
-    assert not judge.no_answer(AnswerLostError("x"), 0, lambda: 0.5).is_certain
+def test_without_an_answer_klaviyo_may_still_be_at_what_was_sent(error, effect):
+    assert judge.no_answer(error, 0, lambda: 0.5).effect is effect

@@ -11,7 +11,7 @@ from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.limits import GET_IMPORT_JOBS
 from klaviyo_relay_worker.outcome import Following, Reason, Snooze
-from klaviyo_relay_worker.plan import imports
+from klaviyo_relay_worker.plan import imports, strays
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
 from rooms import ACCOUNT, Rooms
@@ -49,11 +49,13 @@ def notes(rooms):
 
 
 def test_without_notes_there_is_nothing_to_watch(rooms_of):
-    assert not rooms_of().stray_watch.is_on
+    rooms = rooms_of()
+    assert not rooms.stray_watch.is_on
+    assert not rooms.stray_watch.is_blind
 
 
 def test_a_look_that_finds_no_job_ends_the_watch(rooms_of):
-    rooms = rooms_of(5, 3)
+    rooms = rooms_of(25, 20)
     assert rooms.stray_watch.is_on
     [errand] = look(rooms)
     assert errand.batch.endpoint == GET_IMPORT_JOBS
@@ -64,7 +66,7 @@ def test_a_look_that_finds_no_job_ends_the_watch(rooms_of):
 
 
 def test_a_job_that_may_be_ours_lets_the_lane_wait(rooms_of):
-    rooms = rooms_of(5)
+    rooms = rooms_of(20)
     [errand] = look(rooms)
     back(errand, strays=1)
     assert (rooms.turn.snooze.reason, notes(rooms)) == (Reason.STRAY_JOB, 1)
@@ -72,7 +74,7 @@ def test_a_job_that_may_be_ours_lets_the_lane_wait(rooms_of):
 
 
 def test_a_look_that_met_an_outage_says_nothing(rooms_of):
-    rooms = rooms_of(5)
+    rooms = rooms_of(20)
     [errand] = look(rooms)
     back(errand, snooze=Snooze(1.0, "outage", is_failure=True))
     assert rooms.stray_watch.is_on
@@ -80,16 +82,40 @@ def test_a_look_that_met_an_outage_says_nothing(rooms_of):
 
 
 def test_it_waits_for_what_is_in_flight(rooms_of):
-    rooms = rooms_of(5)
+    rooms = rooms_of(20)
     rooms.flights.send(Errand(Batch("", (), lambda _: iter(())), lambda _: None))
     assert look(rooms) == []
 
 
 def test_it_waits_for_quota(rooms_of):
-    rooms = rooms_of(5)
+    rooms = rooms_of(20)
     rooms.accounts.quota.throttled(ACCOUNT, GET_IMPORT_JOBS, 30)
     assert look(rooms) == []
     assert rooms.stray_watch.is_on
+
+
+def test_no_look_is_made_before_such_a_job_would_have_appeared(rooms_of):
+    rooms = rooms_of(20, 5)
+    assert look(rooms) == []
+    assert rooms.turn.snooze.reason == Reason.STRAY_JOB
+    assert rooms.turn.snooze.seconds == pytest.approx(strays.APPEARS_SECONDS - 5, abs=2)
+    assert notes(rooms) == 2
+
+
+def test_what_an_import_of_an_earlier_turn_carried_nobody_knows(rooms_of):
+    rooms = rooms_of(20)
+    assert rooms.stray_watch.is_blind
+    back(*look(rooms))
+    assert not rooms.stray_watch.is_blind
+
+
+def test_harmless_is_what_the_import_carried_and_whom_it_does_not_concern(rooms_of):
+    rooms = rooms_of()
+    rooms.ship(Identify(email="a@x.io"), Identify(email="A@x.io"), Identify(email="b@x.io"))
+    first, later_of_same, other = rooms.intake.waiting
+    rooms.stray_watch.add({}, [other])
+    rooms.stray_watch.add({"import:1": rooms.clock.now()}, [first])
+    assert rooms.stray_watch.harmless([first, later_of_same, other]) == [first, other]
 
 
 def test_a_note_that_is_a_day_old_is_forgotten_unasked(rooms_of):
@@ -133,7 +159,8 @@ def test_a_job_that_is_followed_is_no_stray(rooms_of, talk):
 def test_an_import_of_this_turn_whose_fate_is_unknown_is_watched_for(rooms_of):
     rooms = rooms_of()
     rooms.ship(Identify(email="a@x.io"), Identify(email="b@x.io"))
-    note, now = rooms.lane.note_import(rooms.clock.now()), rooms.clock.now()
+    now = rooms.clock.now() - strays.APPEARS_SECONDS
+    note = rooms.lane.note_import(now)
     errand = rooms.dispatch.errand(Batch("", rooms.intake.waiting[:1], lambda _: iter(())))
     errand.settle(Returned(errand.batch, Ledger(unsure={note: now}), None))
     assert rooms.stray_watch.is_on

@@ -1,8 +1,9 @@
 """The agenda: what goes out next from a lane, most urgent first.
 
 1. looks at import jobs whose time has come
-2. while an import may have become a job unseen: only the look for it
-3. while Klaviyo may be failing with one of the commands: a line-up, one batch at a time
+2. while Klaviyo may be failing with one of the commands: a line-up, one batch at a time
+3. while an import may have become a job unseen: only the look for it; before the line-up, too, if
+   the import was of an earlier turn
 4. commands that go by themselves, so that they can harm no other
 5. all others, in batches as large as Klaviyo takes
 """
@@ -51,19 +52,21 @@ class Agenda:
     def plan(self) -> Iterator[Errand]:
         """What may go now. Each has its quota, and must be sent before the next is asked for."""
         yield from self._follow.errands()
+        if self._suspicion.is_searching and not self._stray_watch.is_blind:
+            yield from self._next_of_lineup()
+            if self._suspicion.is_searching:
+                return
         if self._stray_watch.is_on:
             yield from self._stray_watch.errands()
             return
-        if self._suspicion.is_searching:
-            yield from self._next_of_lineup()
-        if not self._suspicion.is_searching:
-            yield from self._alone()
-            yield from self._together()
+        yield from self._alone()
+        yield from self._together()
 
     def _next_of_lineup(self) -> Iterator[Errand]:
         if not (self._clearance.is_idle and self._clearance.is_open):
             return
-        offered = self._suspicion.offer(self._intake.candidates())
+        candidates = self._stray_watch.harmless(self._intake.candidates())
+        offered = self._suspicion.offer(candidates)
         culprits = self._suspicion.culprits()
         if culprits:
             yield from self._tell_verdicts(culprits)

@@ -25,7 +25,8 @@ from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.limits import BULK_IMPORT_PROFILES
-from klaviyo_relay_worker.outcome import Reason, Snooze
+from klaviyo_relay_worker.outcome import Effect, Reason, Snooze
+from klaviyo_relay_worker.plan import strays
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Entry, Ledger
 from klaviyo_relay_worker.retry import backoff
 from klaviyo_relay_worker.telemetry.event import (
@@ -122,8 +123,7 @@ class Courier:
             self._note_import(request, ledger)
             answer = self._send(request, traces)
             if isinstance(answer, Snooze):
-                if answer.is_certain:
-                    ledger.know_imports()
+                self._learn_effect(answer.effect, ledger)
                 return answer
             ledger.facts.learn(request, answer)
             request = _following(conversation, answer)
@@ -150,6 +150,15 @@ class Courier:
         if request.endpoint == BULK_IMPORT_PROFILES:
             now = self._clock.now()
             ledger.unsure[self._lane.note_import(now)] = now
+
+    def _learn_effect(self, effect: Effect, ledger: Ledger) -> None:
+        if effect is Effect.NONE:
+            ledger.know_imports()
+        elif effect is Effect.ENDED:
+            # A job that it made is there by now: nobody need wait for it to appear.
+            for name, when in ledger.unsure.items():
+                ledger.unsure[name] = when - strays.APPEARS_SECONDS
+                self._lane.date_import(name, ledger.unsure[name])
 
     def _send(self, request: Request, traces: tuple[str, ...]) -> Answer | Snooze:
         """Klaviyo's answer, or why the lane must wait where it says nothing of the commands."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.lease import Lease
-from klaviyo_relay_worker.plan.batch import Batch, Ledger
+from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger
 
 
 class Progress(Struct):
@@ -32,7 +32,7 @@ class Dispatch:
     """The commands of one lane.
 
     Args:
-        watch_for: told of the imports whose fate is unknown (see `Ledger`).
+        watch_for: told of the imports whose fate is unknown (see `Ledger`), and what they carried.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Dispatch:
         *,
         admission: Admission,
         intake: Intake,
-        watch_for: Callable[[Mapping[str, float]], None],
+        watch_for: Callable[[Mapping[str, float], Sequence[Entry]], None],
     ) -> None:
         self._lane = lane
         self._lease = lease
@@ -71,7 +71,7 @@ class Dispatch:
             progress.is_in_lane = True
         self._lane.forget_imports(ledger.imports)
         self._accounts.learn_lists(self._lane.account, ledger.lists)
-        self._watch_for(ledger.unsure)
+        self._watch_for(ledger.unsure, batch.entries)
         self._intake.returned(batch, ledger)
 
     def _write(self, batch: Batch, ledger: Ledger) -> None:

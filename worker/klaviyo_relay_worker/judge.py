@@ -7,7 +7,7 @@ from typing import Any
 
 from klaviyo_relay_worker.errors import AnswerLostError, TransportError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
-from klaviyo_relay_worker.outcome import Reason, Snooze
+from klaviyo_relay_worker.outcome import Effect, Reason, Snooze
 from klaviyo_relay_worker.retry import after_throttling, backoff
 
 # How soon a paused account is tried again with one real command.
@@ -16,6 +16,9 @@ PROBE_SECONDS = 60.0
 # (developers.klaviyo.com), 422 by its meaning in HTTP (RFC 9110). The other ones speak of the key,
 # the revision or the endpoint.
 _ABOUT_COMMANDS = frozenset((400, 404, 409, 413, 422))
+# What stands between us and Klaviyo has given up waiting, or lost the connection (RFC 9110; 520 to
+# 524 are Cloudflare's).
+_OF_THE_EDGE = frozenset((502, 504, 520, 521, 522, 523, 524))
 
 
 def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> Snooze | None:
@@ -29,10 +32,7 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
     status = answer.status
     if answer.is_accepted or status in _ABOUT_COMMANDS:
         return None
-    # A server error says nothing of what was done before it.
-    told: dict[str, Any] = {
-        "detail": str(status), "status": status, "is_certain": 300 <= status < 500
-    }  # fmt: skip
+    told: dict[str, Any] = {"detail": str(status), "status": status, "effect": _effect(status)}
     if status == 429:
         seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
         return Snooze(seconds, Reason.THROTTLED, **told)
@@ -44,8 +44,18 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
     return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, **told)
 
 
+def _effect(status: int) -> Effect:
+    """A server error says nothing of what was done before it; an edge's, not even that it ended."""
+    if 300 <= status < 500:
+        return Effect.NONE
+    return Effect.OPEN if status in _OF_THE_EDGE else Effect.ENDED
+
+
 def no_answer(error: TransportError, failures: int, random: Callable[[], float]) -> Snooze:
     """Why the lane must wait after a request without an answer."""
     is_lost = isinstance(error, AnswerLostError)
-    detail = "answer lost" if is_lost else "not reached"
-    return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, detail=detail)
+    told: dict[str, Any] = {
+        "detail": "answer lost" if is_lost else "not reached",
+        "effect": Effect.OPEN if is_lost else Effect.NONE,
+    }
+    return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, **told)

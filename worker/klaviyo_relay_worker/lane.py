@@ -251,8 +251,12 @@ class Lane:
         The note outlives this process: if it is found later, nobody knows whether Klaviyo took it.
         """
         name = _IMPORT_NOTE + uuid4().hex
-        self._set(keys=[self.keys.state], args=[name, f"{now:.3f}"])
+        self.date_import(name, now)
         return name
+
+    def date_import(self, name: str, when: float) -> None:
+        """The note's time is another one (seconds since 1970)."""
+        self._set(keys=[self.keys.state], args=[name, f"{when:.3f}"])
 
     def forget_imports(self, names: Iterable[str]) -> None:
         """It is known what became of these imports."""

@@ -128,6 +128,17 @@ class Reason(StrEnum):
     FAULT = "fault"
 
 
+class Effect(StrEnum):
+    """What is known of a request that did not go as it should."""
+
+    # Klaviyo has done nothing, and never will.
+    NONE = "none"
+    # Nobody knows what Klaviyo has done; it has ended the request.
+    ENDED = "ended"
+    # Nor whether Klaviyo is still at it.
+    OPEN = "open"
+
+
 class Snooze(Struct, frozen=True):
     """A lane waits: an outage, a rate limit, no quota. No attempt is spent.
 
@@ -138,7 +149,7 @@ class Snooze(Struct, frozen=True):
             breaker counts outages.)
         detail: for the log.
         status: HTTP status of Klaviyo's answer, or 0 if there was none.
-        is_certain: Klaviyo has answered that the request had no effect.
+        effect: of the request.
     """
 
     seconds: float
@@ -146,7 +157,7 @@ class Snooze(Struct, frozen=True):
     is_failure: bool = False
     detail: str = ""
     status: int = 0
-    is_certain: bool = False
+    effect: Effect = Effect.OPEN
 
 
 def failures_of(status: int, document: Any) -> list[Failure]:

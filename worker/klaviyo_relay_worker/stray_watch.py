@@ -1,11 +1,11 @@
 """The stray watch: nothing is sent while an import job may be ours without our knowing.
 
-See `plan/strays` for why.
+See `plan/strays` for why. A line-up goes on meanwhile with commands that no such job can undo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from klaviyo_relay_worker.clearance import Clearance
 from klaviyo_relay_worker.clock import Clock
@@ -15,7 +15,7 @@ from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.outcome import Reason, Snooze
 from klaviyo_relay_worker.plan import imports, strays
-from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
+from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.turn import Turn
 
 # How soon the jobs that may be ours are looked at again.
@@ -28,6 +28,9 @@ class StrayWatch:
     Args:
         notes: of those of earlier turns: name -> when, in seconds since 1970 (see
             `Lane.note_import`).
+
+    Attributes:
+        is_blind: one of them is of an earlier turn, so that nobody knows whom it may concern.
     """
 
     def __init__(
@@ -43,6 +46,9 @@ class StrayWatch:
         self._lane = lane
         self._clock = clock
         self._notes = dict(notes)
+        self.is_blind = bool(notes)
+        self._carried: set[str] = set()
+        self._identities: set[str] = set()
         self._turn = turn
         self._intake = intake
         self._clearance = clearance
@@ -52,19 +58,39 @@ class StrayWatch:
         """Whether such an import may still become, or be, an unfinished job."""
         return bool(self._notes)
 
-    def add(self, notes: Mapping[str, float]) -> None:
-        """One of this turn's; a turn may go on after it, as in a line-up."""
-        self._notes.update(notes)
+    def add(self, notes: Mapping[str, float], entries: Iterable[Entry]) -> None:
+        """One of this turn's, and what it carried; a turn may go on after it, as in a line-up."""
+        if notes:
+            self._notes.update(notes)
+            for entry in entries:
+                self._carried.add(entry.key)
+                self._identities.update(entry.identities)
+
+    def harmless(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those of the entries that may be sent again or besides, whatever such a job does later.
+
+        It can only repeat what it carries, and undo what comes later for the same profiles.
+        """
+        return [
+            entry
+            for entry in entries
+            if entry.key in self._carried or self._identities.isdisjoint(entry.identities)
+        ]
 
     def errands(self) -> Iterator[Errand]:
         """A look at Klaviyo's unfinished jobs, once nothing of ours is in flight."""
         if not (self._clearance.is_idle and self._clearance.is_open):
             return
-        since, until = min(self._notes.values()), max(self._notes.values()) + REQUEST_SECONDS_MOST
-        if self._clock.now() - since > imports.UNFINISHED_SECONDS:
+        now, since, last = self._clock.now(), min(self._notes.values()), max(self._notes.values())
+        if now - since > imports.UNFINISHED_SECONDS:
             self._end()
             return
-        batch = strays.look_for(strays.Moment(since, until), self._intake.followed())
+        appears_by = last + strays.APPEARS_SECONDS
+        if now < appears_by:
+            detail = "Klaviyo may yet make a job of an import that it did not answer"
+            self._turn.wait(Snooze(appears_by - now, Reason.STRAY_JOB, detail=detail))
+            return
+        batch = strays.look_for(strays.Moment(since, appears_by), self._intake.followed())
         if self._clearance.clear(batch):
             yield Errand(batch, self._settle)
 
@@ -80,3 +106,6 @@ class StrayWatch:
     def _end(self) -> None:
         self._lane.forget_imports(self._notes)
         self._notes = {}
+        self.is_blind = False
+        self._carried.clear()
+        self._identities.clear()

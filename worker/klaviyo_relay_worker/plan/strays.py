@@ -21,6 +21,10 @@ from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.pages import next_page
 from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
 
+# Klaviyo may make a job after the answer to its request was lost, and says nothing of how long
+# after. We give a request up after 7.5 seconds at most; until this age of it no look can prove that
+# there is no job of it.
+APPEARS_SECONDS = 15.0
 # Klaviyo's clock and ours may differ by this much.
 CLOCK_SECONDS = 60.0
 _UNFINISHED = quote('any(status,["queued","processing"])')
