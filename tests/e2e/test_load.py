@@ -211,6 +211,14 @@ def test_refused_rows_are_told_of_and_stop_nothing(site, write, tmp_path):
     assert json.loads(other.read_text().splitlines()[0])["row"] == ["nobody", "5", "A-x"]
 
 
+def test_rows_that_were_refused_for_their_encoding_arrive_once_it_is_said(site, write):
+    path = write("email,first_name\nann@shop.io,Ann\nzoe@shop.io,Zoé\n".encode("cp1252"))
+    refused = site.run("load", str(path), "--as", "identify")
+    assert (refused.returncode, "1 rows refused" in refused.stdout) == (3, True)
+    mended = summary_of(site, path, "--as", "identify", "--encoding", "cp1252")
+    assert numbers(mended) == (2, 2, 0, 2)
+
+
 def test_a_dry_run_shows_commands_and_refusals_and_leaves_nothing(site, write, tmp_path):
     path = write(csv_of(8) + "nobody,1,A-9,\n")
     before = sorted(tmp_path.iterdir())

@@ -138,7 +138,7 @@ class _Notes:
         changed = (
             "the file has changed"
             if found.content != self._fresh.content
-            else "the mapping, the account or the priority is another"
+            else "the mapping, the encoding, the account or the priority is another"
         )
         raise LoadError(
             f"{changed} since the checkpoint {self._order.checkpoint_path} was written at row"

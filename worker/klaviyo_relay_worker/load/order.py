@@ -67,8 +67,8 @@ class Order(Struct, frozen=True, kw_only=True):
         return Path(f"{path}.{ending}") if has_name else Path(f"load.{ending}")
 
     def source_of(self, content: str) -> str:
-        """The load's digest: of what is read, the mapping, the account and the kind of lanes."""
-        told = f"{content} {self.mapping.digest} {self.account} {self.bulk}"
+        """The load's digest: of what is read and how, the mapping, the account, the lanes' kind."""
+        told = f"{content} {self.where.reading} {self.mapping.digest} {self.account} {self.bulk}"
         return blake2b(told.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
     def maker_of(self, source: Source) -> Maker:

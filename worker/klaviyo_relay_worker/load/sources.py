@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import sys
@@ -24,9 +25,10 @@ Format = Literal["csv", "ndjson", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "parquet")
 STDIN = "-"
 _ENDINGS: dict[str, Format] = {
-    ".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson",
+    ".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson",
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
+_PACKED = (".gz",)
 
 
 class Where(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,41 @@ class Where(Struct, frozen=True, kw_only=True):
     def is_database(self) -> bool:
         """The target is a URL."""
         return "://" in self.target
+
+    @property
+    def known_format(self) -> Format:
+        """Of a file or standard input.
+
+        Raises:
+            UsageFaultsError: neither the name nor a person says it.
+        """
+        if self.format is not None:
+            return self.format
+        found = _ENDINGS.get(self._suffixes[-1]) if self._suffixes else None
+        if found is None:
+            raise UsageFaultsError(
+                [f"{self.target} does not say what it is: say --format {'|'.join(FORMATS)}"]
+            )
+        return found
+
+    @property
+    def known_delimiter(self) -> str:
+        """Of CSV."""
+        return self.delimiter or ("\t" if ".tsv" in self._suffixes else ",")
+
+    @property
+    def reading(self) -> str:
+        """How the bytes become rows: read in another way, they may be other rows."""
+        if self.is_database:
+            return "sql"
+        if self.known_format != "csv":
+            return self.known_format
+        return f"csv {self.known_delimiter!r} {codecs.lookup(self.encoding).name}"
+
+    @property
+    def _suffixes(self) -> list[str]:
+        found = [suffix.lower() for suffix in Path(self.target).suffixes]
+        return [suffix for suffix in found if suffix not in _PACKED]
 
 
 class Source(NamedTuple):
@@ -150,7 +187,7 @@ def _name_digest(where: Where) -> str:
 
 
 def _reader(where: Where, file: IO[bytes], size: int) -> Reader:
-    match _format_of(where):
+    match where.known_format:
         case "parquet":
             if not size:
                 raise UsageFaultsError(["Parquet cannot be read from a stream; name a file"])
@@ -158,18 +195,5 @@ def _reader(where: Where, file: IO[bytes], size: int) -> Reader:
         case "ndjson":
             return NdjsonRows(Bytes(file, size))
         case "csv":
-            default = "\t" if ".tsv" in Path(where.target).suffixes else ","
-            delimiter = where.delimiter or default
-            return CsvRows(Bytes(file, size), delimiter=delimiter, encoding=where.encoding)
-
-
-def _format_of(where: Where) -> Format:
-    if where.format is not None:
-        return where.format
-    suffixes = [suffix.lower() for suffix in Path(where.target).suffixes if suffix != ".gz"]
-    found = _ENDINGS.get(suffixes[-1]) if suffixes else None
-    if found is None:
-        raise UsageFaultsError(
-            [f"{where.target} does not say what it is: say --format {'|'.join(FORMATS)}"]
-        )
-    return found
+            data = Bytes(file, size)
+            return CsvRows(data, delimiter=where.known_delimiter, encoding=where.encoding)

@@ -1,0 +1,48 @@
+"""The order: what makes a load another one, and places that do not fit its source."""
+
+from __future__ import annotations
+
+import pytest
+
+ACCENTED = "email,first_name\nzoe@shop.io,Zoé\n".encode("cp1252")
+
+
+@pytest.fixture
+def name_of(desk):
+    """The load's name under an order for the same bytes."""
+
+    def find(name="people.csv", **more):
+        order = desk.order(desk.write(ACCENTED, name), **more)
+        source = desk.open(order)
+        found = order.source_of(source.content)
+        source.reader.close()
+        return found
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("people.csv", {"encoding": "cp1252"}),
+        ("people.csv", {"delimiter": ";"}),
+        ("people.tsv", {}),
+        ("people.csv", {"format": "ndjson"}),
+    ],
+    ids=["encoding", "delimiter", "delimiter of the name", "format"],
+)
+def test_bytes_that_are_read_in_another_way_are_another_load(name_of, name, more):
+    assert name_of(name, **more) != name_of()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("copy.csv", {}),
+        ("people.csv", {"delimiter": ",", "format": "csv", "encoding": "UTF8"}),
+        ("people.txt", {"format": "csv"}),
+    ],
+    ids=["copied", "said though it need not be", "format said"],
+)
+def test_bytes_that_are_read_in_the_same_way_are_the_same_load(name_of, name, more):
+    assert name_of(name, **more) == name_of()
