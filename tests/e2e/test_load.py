@@ -219,6 +219,39 @@ def test_rows_that_were_refused_for_their_encoding_arrive_once_it_is_said(site, 
     assert numbers(mended) == (2, 2, 0, 2)
 
 
+def test_rejects_that_are_fed_again_are_not_written_over_meanwhile(site):
+    command = [*COMMAND, "-", "--format", "ndjson", "--json", *ORDERS, "--rejects-with-rows"]
+
+    def load(**given):
+        done = subprocess.run(
+            command, env=site.environment, cwd=site.directory, capture_output=True, timeout=60,
+            check=False, **given,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    bad = b"".join(b'{"email": "p%d at shop.io"}\n' % number for number in range(3_000))
+    assert load(input=bad)["rejects"] == "load.rejects.ndjson"
+    mend = "import json, sys\nfor line in sys.stdin: print(json.dumps(json.loads(line)['row']))"
+    with (site.directory / "load.rejects.ndjson").open("rb") as rejects:
+        mending = subprocess.Popen(
+            [sys.executable, "-c", mend], stdin=rejects, stdout=subprocess.PIPE
+        )
+        with mending:
+            again = load(stdin=mending.stdout)
+    assert (again["refused"], again["rejects"]) == (3_000, "load.rejects-2.ndjson")
+
+
+def test_what_is_no_checkpoint_is_not_written_over(site, write, tmp_path):
+    path, notes = write(csv_of(3)), tmp_path / "notes"
+    notes.write_text("mine")
+    done = site.run("load", str(path), *ORDERS, "--checkpoint", str(notes), "--restart")
+    assert (done.returncode, "is no checkpoint" in done.stderr) == (1, True)
+    assert notes.read_text() == "mine"
+    done = site.run("load", str(path), *ORDERS, "--rejects", str(path))
+    assert (done.returncode, "is the file that is to be loaded" in done.stderr) == (2, True)
+    assert path.read_bytes() == csv_of(3).encode()
+
+
 def test_a_dry_run_shows_commands_and_refusals_and_leaves_nothing(site, write, tmp_path):
     path = write(csv_of(8) + "nobody,1,A-9,\n")
     before = sorted(tmp_path.iterdir())

@@ -16,9 +16,6 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     file.write(checkpoint)
     assert file.read() == checkpoint
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
-    file.remove()
-    file.remove()
-    assert file.read() is None
 
 
 def test_a_file_that_is_no_checkpoint_is_said(tmp_path):
@@ -57,14 +54,6 @@ def test_rows_are_written_only_where_that_was_asked_for(tmp_path):
     file.add(Refusal(2, "email", "no", ["K\udcf6ln", None, 5]))
     file.close()
     assert json.loads(path.read_text())["row"] == ["K\\udcf6ln", None, 5]
-
-
-def test_without_refusals_there_is_no_reject_file(tmp_path):
-    path = tmp_path / "r"
-    RejectFile(path, with_rows=False).close()
-    path.write_text("of an earlier load\n")
-    RejectFile(path, with_rows=False).close()
-    assert not path.exists()
 
 
 def test_rejects_that_cannot_be_written_name_the_flag(tmp_path):

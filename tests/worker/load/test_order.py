@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from klaviyo_relay_worker.load.errors import UsageFaultsError
 
 ACCENTED = "email,first_name\nzoe@shop.io,Zoé\n".encode("cp1252")
 
@@ -46,3 +50,27 @@ def test_bytes_that_are_read_in_another_way_are_another_load(name_of, name, more
 )
 def test_bytes_that_are_read_in_the_same_way_are_the_same_load(name_of, name, more):
     assert name_of(name, **more) == name_of()
+
+
+@pytest.mark.parametrize("flag", ["rejects", "checkpoint"])
+def test_what_is_read_is_not_written_over_under_any_name(desk, tmp_path, flag):
+    target = desk.write(ACCENTED)
+    (tmp_path / "link").symlink_to(target)
+    source = desk.open(desk.order(target))
+    with pytest.raises(UsageFaultsError, match=f"--{flag} .*link is the file that is to be loaded"):
+        desk.order(target, **{flag: tmp_path / "link"}).check_places(source)
+    desk.order(target, **{flag: tmp_path / "other"}).check_places(source)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"checkpoint": Path("c")}, "--checkpoint is for files: --source makes"),
+        ({"restart": True}, "--restart is for files: .* under another --source"),
+    ],
+    ids=["checkpoint", "restart"],
+)
+def test_flags_of_checkpoints_are_for_what_has_one(desk, more, said):
+    order = desk.order("sqlite://", query="SELECT 1 AS email", **more)
+    with pytest.raises(UsageFaultsError, match=said):
+        order.check_places(desk.open(order))

@@ -77,6 +77,7 @@ def load(target: str, shown: int | None, as_json: bool, **given: Any) -> None:  
     with TerminalWatch() as watch:
         source = open_source(order.where, watch.say if watch.has_bar else _silent)
         try:
+            order.check_places(source)
             maker = order.maker_of(source)
             report = (
                 _load(order, source, maker, watch)
@@ -90,7 +91,7 @@ def load(target: str, shown: int | None, as_json: bool, **given: Any) -> None:  
     if as_json:
         click.echo(json.dumps(report))
     else:
-        _tell(order, report, is_preview=shown is not None)
+        _tell(report, is_preview=shown is not None)
     raise SystemExit(_SOME_REFUSED if report["refused"] else 0)
 
 
@@ -152,7 +153,7 @@ def _load(order: Order, source: Source, maker: Maker, watch: TerminalWatch) -> d
         "seconds": round(seconds, 3),
         "rate": round((summary.rows - summary.resumed_at) / max(0.001, seconds)),
         "klaviyo_seconds": _klaviyo_seconds(redis, settings, maker),
-        "rejects": str(order.rejects_path) if summary.refused else None,
+        "rejects": None if summary.rejects is None else str(summary.rejects),
     }
 
 
@@ -194,7 +195,7 @@ def _preview(source: Source, maker: Maker, shown: int) -> dict[str, Any]:
     return summary._asdict()
 
 
-def _tell(order: Order, report: dict[str, Any], *, is_preview: bool) -> None:
+def _tell(report: dict[str, Any], *, is_preview: bool) -> None:
     rows, refused = report["rows"], report["refused"]
     if is_preview:
         told = f"{rows:,} rows read: {report['enqueued']:,} commands, {refused:,} rows refused"
@@ -205,7 +206,7 @@ def _tell(order: Order, report: dict[str, Any], *, is_preview: bool) -> None:
         f" Redis), {refused:,} rows refused; {report['seconds']:.1f} s, {report['rate']:,} rows/s"
     )
     if refused:
-        click.echo(f"refused rows: {order.rejects_path}")
+        click.echo(f"refused rows: {report['rejects']}")
     if report["added"] and report["klaviyo_seconds"] is not None:
         needed = told_seconds(report["klaviyo_seconds"])
         click.echo(f"Klaviyo needs {needed} or more for what waits in these lanes")

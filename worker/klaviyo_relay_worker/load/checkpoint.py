@@ -8,7 +8,6 @@ as their mark. A Redis that came back older than it was is found out by those ma
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -42,11 +41,13 @@ class Tally(Struct, frozen=True):
     Attributes:
         enqueued: commands that Redis has.
         refused: rows that became none.
-        rejects_bytes: size of the reject file.
+        rejects_name: of the reject file, in its directory.
+        rejects_bytes: its size.
     """
 
     enqueued: int = 0
     refused: int = 0
+    rejects_name: str = ""
     rejects_bytes: int = 0
 
 
@@ -97,8 +98,7 @@ class CheckpointFile:
             return None
         except msgspec.DecodeError:
             raise LoadError(
-                f"{self.path} is no checkpoint: name another file with --checkpoint,"
-                " or begin anew with --restart"
+                f"{self.path} is no checkpoint: name another file with --checkpoint, or delete it"
             ) from None
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -114,11 +114,6 @@ class CheckpointFile:
             raise LoadError(
                 f"cannot write {self.path} ({error.strerror}); name a place with --checkpoint"
             ) from error
-
-    def remove(self) -> None:
-        """Forget it."""
-        with suppress(FileNotFoundError):
-            self.path.unlink()
 
 
 def _private(path: str, flags: int) -> int:

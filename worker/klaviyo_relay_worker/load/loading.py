@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -48,6 +49,7 @@ class Summary(NamedTuple):
             runs of the load.
         added: commands that were new to Redis in this run.
         resumed_at: rows that an earlier run had done.
+        rejects: where the refused rows are told of, if there are any.
     """
 
     rows: int
@@ -55,6 +57,7 @@ class Summary(NamedTuple):
     refused: int
     added: int
     resumed_at: int
+    rejects: Path | None = None
 
 
 def load(
@@ -71,9 +74,8 @@ def load(
     begun = notes.find(entrance, watch)
     notes.begin(begun)
     _go_to(begun, source, watch)
-    size = begun.tally.rejects_bytes
     with (
-        closing(RejectFile(order.rejects_path, with_rows=order.with_rows, size=size)) as rejects,
+        closing(_rejects_of(order, begun.tally)) as rejects,
         Shipping(
             entrance, begun.source, settings,
             timeout=order.timeout, marks=begun.marks, tell=watch.say,
@@ -84,6 +86,11 @@ def load(
             rejects=rejects, shipping=shipping, notes=notes, watch=watch,
         )  # fmt: skip
         return run.to_the_end(entrance)
+
+
+def _rejects_of(order: Order, tally: Tally) -> RejectFile:
+    name, size = tally.rejects_name, tally.rejects_bytes
+    return RejectFile(order.rejects_path, with_rows=order.with_rows, name=name, size=size)
 
 
 def _go_to(begun: Checkpoint, source: Source, watch: Watch) -> None:
@@ -106,19 +113,19 @@ class _Notes:
         name = LOAD + order.source_of(source.content)
         self._fresh = Checkpoint(content=source.content, source=name)
         self._noted_at = time.monotonic()
+        self._rejects_name = ""
 
     def find(self, entrance: LaneEntrance, watch: Watch) -> Checkpoint:
         """Where to begin.
 
         Raises:
-            LoadError: there is a checkpoint of something else, or one too old to be trusted.
+            LoadError: there is no checkpoint but something else, one of another load, or one too
+                old to be trusted.
         """
         if self._file is None:
             return self._fresh
-        if self._order.restart:
-            self._file.remove()
         found = self._file.read()
-        if found is None or not self._is_ours(found):
+        if found is None or self._order.restart or not self._is_ours(found):
             return self._fresh
         if found.is_in_redis(entrance):
             return found
@@ -151,15 +158,17 @@ class _Notes:
         if self._file is not None:
             self._file.write(begun)
 
-    def is_due(self) -> bool:
-        """The last note is old enough for another."""
-        return time.monotonic() - self._noted_at > _NOTED_EVERY_SECONDS
+    def is_due(self, tally: Tally) -> bool:
+        """The last note is old enough for another, or does not know of the reject file yet."""
+        is_new = tally.rejects_name != self._rejects_name
+        return is_new or time.monotonic() - self._noted_at > _NOTED_EVERY_SECONDS
 
     def write(self, checkpoint: Checkpoint, rejects: RejectFile) -> None:
         """Note how far Redis has it."""
         if self._file is not None:
             rejects.sync()
             self._file.write(checkpoint)
+        self._rejects_name = checkpoint.tally.rejects_name
         self._noted_at = time.monotonic()
 
 
@@ -207,7 +216,7 @@ class _Run:
             made = self._maker.make(rows, row)
             row += len(rows)
             self._wait()
-            if self._notes.is_due():
+            if self._notes.is_due(self.in_redis.tally):
                 self._note(entrance)
             self._shipping.ship(made.lanes)
             self._count(made, reader.position)
@@ -227,6 +236,7 @@ class _Run:
         tally = Tally(
             before.enqueued + made.commands,
             before.refused + len(made.refusals),
+            self._rejects.path.name if self._rejects.size else "",
             self._rejects.size,
         )
         self.made = replace(self.made, position=position, tally=tally)
@@ -249,8 +259,7 @@ class _Run:
             self._note(entrance)
             raise LoadError(
                 f"stopped behind row {self.made.position.row:,}: {self.made.tally.refused:,} rows"
-                f" were refused, see {self._order.rejects_path}. Give a larger --max-refused to go"
-                " on"
+                f" were refused, see {self._rejects.path}. Give a larger --max-refused to go on"
             )
         self._source.check_unchanged()
         self._note(entrance, is_complete=True)
@@ -258,4 +267,5 @@ class _Run:
     def _summary(self) -> Summary:
         tally, row = self.in_redis.tally, self.in_redis.position.row
         added, begun = self._shipping.added, self._begun.position.row
-        return Summary(row, tally.enqueued, tally.refused, added, begun)
+        rejects = self._rejects.path if tally.refused else None
+        return Summary(row, tally.enqueued, tally.refused, added, begun, rejects)

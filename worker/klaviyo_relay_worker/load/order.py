@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -70,6 +71,25 @@ class Order(Struct, frozen=True, kw_only=True):
         """The load's digest: of what is read and how, the mapping, the account, the lanes' kind."""
         told = f"{content} {self.where.reading} {self.mapping.digest} {self.account} {self.bulk}"
         return blake2b(told.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+    def check_places(self, source: Source) -> None:
+        """Look that what is written is not what is read.
+
+        Raises:
+            UsageFaultsError: it is, or nothing is written of such a source.
+        """
+        faults = [*self._faults_of_places(source)]
+        if faults:
+            raise UsageFaultsError(faults)
+
+    def _faults_of_places(self, source: Source) -> Iterator[str]:
+        for flag, path in (("--rejects", self.rejects), ("--checkpoint", self.checkpoint)):
+            if path is not None and source.is_at(path):
+                yield f"{flag} {path} is the file that is to be loaded: name another one"
+        if source.file is None and self.checkpoint is not None:
+            yield "--checkpoint is for files: --source makes a stream or query resumable"
+        if source.file is None and self.restart:
+            yield "--restart is for files: a stream or query begins anew under another --source"
 
     def maker_of(self, source: Source) -> Maker:
         """What makes the commands.

@@ -7,14 +7,18 @@ owner's alone.
 from __future__ import annotations
 
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from klaviyo_relay_worker.load.content import claim
 from klaviyo_relay_worker.load.errors import LoadError
 
+_PRIVATE = 0o600
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -37,28 +41,49 @@ class Refusal(Struct, frozen=True):
 class RejectFile:
     """The reject file of a load; made when the first row is refused.
 
-    A load that is resumed cuts off what was written after its checkpoint: those rows come again.
+    A file that is there already is another load's, and somebody may be mending it: it is left
+    alone, and the next free name is taken. A load that is resumed goes on with its own file, and
+    cuts off what was written after its checkpoint: those rows come again.
+
+    Attributes:
+        path: where it is.
+        size: its bytes.
     """
 
-    def __init__(self, path: Path, *, with_rows: bool, size: int = 0) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, with_rows: bool, name: str = "", size: int = 0) -> None:
+        """Make ready to write.
+
+        Args:
+            path: where it is to be.
+            name, size: of the file that an earlier run of this load has left there.
+        """
+        is_ours = _is_named_after(path, name or path.name)
+        self.path = path.with_name(name) if is_ours and name and size else path
+        self.size = size if is_ours else 0
         self._with_rows = with_rows
-        self._file = self._open() if path.exists() or size else None
-        self.size = 0
-        if self._file is not None:
-            self.size = min(size, self._file.seek(0, os.SEEK_END))
-            self._file.truncate(self.size)
-            self._file.seek(self.size)
+        self._file: Any = None
 
     def _open(self) -> Any:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.fchmod(descriptor, 0o600)
-            return os.fdopen(descriptor, "r+b")
+            return self._gone_on_with() if self.size else self._made()
         except OSError as error:
             raise LoadError(
-                f"cannot write {self._path} ({error.strerror}); name a file with --rejects"
+                f"cannot write {self.path} ({error.strerror}); name a file with --rejects"
             ) from error
+
+    def _gone_on_with(self) -> Any:
+        file = _opened(self.path)
+        self.size = file.seek(min(self.size, file.seek(0, os.SEEK_END)))
+        file.truncate()
+        return file
+
+    def _made(self) -> Any:
+        asked, number = self.path, 1
+        while _is_taken(file := _opened(self.path)):
+            file.close()
+            number += 1
+            self.path = asked.with_name(f"{asked.stem}-{number}{asked.suffix}")
+        return file
 
     def add(self, refusal: Refusal) -> None:
         """Write one refusal; it is on the disk after `sync`."""
@@ -77,17 +102,40 @@ class RejectFile:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise LoadError(
-                f"cannot write {self._path} ({error.strerror}); name a file with --rejects"
+                f"cannot write {self.path} ({error.strerror}); name a file with --rejects"
             ) from error
 
     def close(self) -> None:
-        """Sync and close; a file without refusals is not left behind."""
+        """Sync and close."""
         if self._file is None:
             return
-        self.sync()
-        self._file.close()
-        if not self.size:
-            self._path.unlink()
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+
+
+def _is_named_after(path: Path, name: str) -> bool:
+    numbered = rf"{re.escape(path.stem)}(-\d+)?{re.escape(path.suffix)}"
+    return re.fullmatch(numbered, name) is not None
+
+
+def _opened(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "r+b")
+
+
+def _is_taken(file: Any) -> bool:
+    """Something is in it, or another load is about to write into it."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return False
+    try:
+        claim(file, "the reject file")
+    except LoadError:
+        return True
+    if file.seek(0, os.SEEK_END):
+        return True
+    os.fchmod(file.fileno(), _PRIVATE)
+    return False
 
 
 def _printable(row: Any) -> Any:

@@ -106,6 +106,12 @@ class Source(NamedTuple):
     file: IO[bytes] | None = None
     stamp: Stamp | None = None
 
+    def is_at(self, path: Path) -> bool:
+        """Whether a path, under any name, is the file."""
+        if self.file is None or not path.exists():
+            return False
+        return os.path.samestat(os.fstat(self.file.fileno()), path.stat())
+
     def check_unchanged(self) -> None:
         """Say it if the file was written to meanwhile.
 
