@@ -156,6 +156,17 @@ def test_a_file_that_changed_before_its_load_had_ended_is_said(site, write):
     assert summary_of(site, path, *ORDERS, "--restart")["added"] == 5
 
 
+def test_a_load_with_too_many_refused_rows_goes_no_further_however_often_it_is_run(site, write):
+    path = write(csv_of(0) + "nobody,1,A-x,\n" * 10 + csv_of(3_000).split("\n", 1)[1])
+    said = []
+    for _ in range(3):
+        stopped = site.run("load", str(path), *ORDERS, "--max-refused", "5")
+        assert stopped.returncode == 1
+        said.append("stopped behind row 1,000: " in stopped.stderr)
+    assert said == [True] * 3
+    assert len(Path(f"{path}.rejects.ndjson").read_text().splitlines()) == 10
+
+
 def test_a_checkpoint_that_cannot_be_written_is_said_before_the_first_row(site, write):
     arguments = (str(write(csv_of(5))), *ORDERS, "--checkpoint", "nowhere/at-all")
     done = site.run("load", *arguments)

@@ -212,7 +212,7 @@ class _Run:
     def _load_all(self, entrance: LaneEntrance) -> None:
         reader = self._source.reader
         row = self._begun.position.row
-        while rows := reader.read(CHUNK_ROWS):
+        while not self._has_too_many() and (rows := reader.read(CHUNK_ROWS)):
             made = self._maker.make(rows, row)
             row += len(rows)
             self._wait()
@@ -221,8 +221,6 @@ class _Run:
             self._shipping.ship(made.lanes)
             self._count(made, reader.position)
             self._watch.advance(row, reader.share, self._maker)
-            if self._has_too_many():
-                break
         self._wait()
 
     def _wait(self) -> None:
