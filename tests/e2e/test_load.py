@@ -153,6 +153,7 @@ def test_a_file_that_changed_before_its_load_had_ended_is_said(site, write):
     changed = site.run("load", str(path), *ORDERS)
     assert changed.returncode == 1
     assert "the file has changed since the checkpoint" in changed.stderr
+    assert "new events to Klaviyo, unless --key-column" in changed.stderr
     assert summary_of(site, path, *ORDERS, "--restart")["added"] == 5
 
 

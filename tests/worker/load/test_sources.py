@@ -83,7 +83,7 @@ def test_a_file_that_is_written_to_meanwhile_is_said(opened, tmp_path):
     source.check_unchanged()
     with path.open("ab") as more:
         more.write(b"2\n")
-    with pytest.raises(LoadError, match="written to while it was being loaded"):
+    with pytest.raises(LoadError, match="new events to Klaviyo, unless --key-column"):
         source.check_unchanged()
 
 

@@ -25,7 +25,7 @@ from klaviyo_relay_worker.load.making import Made, Maker
 from klaviyo_relay_worker.load.order import Order
 from klaviyo_relay_worker.load.rejects import RejectFile
 from klaviyo_relay_worker.load.shipping import Shipping
-from klaviyo_relay_worker.load.sources import Source
+from klaviyo_relay_worker.load.sources import ANEW, Source
 
 CHUNK_ROWS = 1_000
 _NOTED_EVERY_SECONDS = 1.0
@@ -142,15 +142,15 @@ class _Notes:
             return True
         if found.is_complete or not found.position.row:
             return False
-        changed = (
-            "the file has changed"
-            if found.content != self._fresh.content
-            else "the mapping, the encoding, the account or the priority is another"
-        )
+        if found.content != self._fresh.content:
+            changed, follows = "the file has changed", f". {ANEW}"
+        else:
+            changed = "the mapping, the encoding, the account or the priority is another"
+            follows = ""
         raise LoadError(
             f"{changed} since the checkpoint {self._order.checkpoint_path} was written at row"
             f" {found.position.row:,}, and that load has not ended: --restart begins anew with"
-            " what is there now, --checkpoint FILE keeps both"
+            f" what is there now, --checkpoint FILE keeps both{follows}"
         )
 
     def begin(self, begun: Checkpoint) -> None:

@@ -29,6 +29,11 @@ _ENDINGS: dict[str, Format] = {
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
 _PACKED = (".gz",)
+# What follows from loading rows that were loaded as another content.
+ANEW = (
+    "All its events are then new events to Klaviyo, unless --key-column or a unique_id in each row"
+    " knows them again"
+)
 
 
 class Where(Struct, frozen=True, kw_only=True):
@@ -121,7 +126,7 @@ class Source(NamedTuple):
         if self.file is not None and stamp_of(self.file) != self.stamp:
             raise LoadError(
                 "the file was written to while it was being loaded, so rows of both versions may"
-                " be in Redis; load the file as it is now with --restart"
+                f" be in Redis; --restart loads the file as it is now. {ANEW}"
             )
 
 
