@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -262,6 +263,26 @@ def test_what_is_no_checkpoint_is_not_written_over(site, write, tmp_path):
     done = site.run("load", str(path), *ORDERS, "--rejects", str(path))
     assert (done.returncode, "is the file that is to be loaded" in done.stderr) == (2, True)
     assert path.read_bytes() == csv_of(3).encode()
+
+
+def test_all_rows_before_the_end_of_a_packed_file_that_was_cut_off_are_loaded(site, write):
+    chance = random.Random(1)
+    rows = "".join(f"p{number}@shop.io,1,{chance.random()}\n" for number in range(3_500))
+    packed = gzip.compress(f"email,total,random\n{rows}".encode())
+    cut = packed[: len(packed) * 2 // 3]
+    whole = zlib.decompressobj(wbits=31).decompress(cut).count(b"\n") - 1
+    done = site.run("load", str(write(cut, "orders.csv.gz")), *ORDERS)
+    assert (done.returncode, "damaged or cut off" in done.stderr) == (1, True)
+    assert site.lane("events:bulk")["accepted"] == whole > 2_000
+
+
+def test_a_forgotten_quotation_mark_is_one_refused_row_of_a_load(site, write):
+    path = write(csv_of(10) + 'stray@shop.io,1,A-x,"\n' + csv_of(3_000, 10).split("\n", 1)[1])
+    done = site.run("load", str(path), *ORDERS, "--rejects-with-rows")
+    assert done.returncode == 3
+    [refused] = map(json.loads, Path(f"{path}.rejects.ndjson").read_text().splitlines())
+    assert (refused["line"], refused["row"]) == (22, 'stray@shop.io,1,A-x,"')
+    assert orders_of(site) == once(3_010)
 
 
 def test_a_dry_run_shows_commands_and_refusals_and_leaves_nothing(site, write, tmp_path):

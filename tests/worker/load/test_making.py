@@ -100,7 +100,7 @@ def test_rows_that_are_commands_take_their_lanes_with_their_profile(desk):
         ('{"verb": "track", "metric": "M", "email": "a@shop.io", "profile": "x"}', "profile"),
         ('{"verb": "track", "email": "a@shop.io"}', "metric"),
         ('{"verb": "suppress", "email": "nobody"}', "email"),
-        ("[]", "json"),
+        ("5", "json"),
         ('{"verb": ', "json"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from klaviyo_relay_worker.load.errors import UsageFaultsError
 from klaviyo_relay_worker.load.ndjson_rows import NdjsonRows
 from klaviyo_relay_worker.load.rows import LINE_MOST, Broken
 from rows_in_memory import all_rows, reader_of
@@ -17,6 +20,16 @@ def test_ndjson_goes_on_from_any_position():
     second = reader_of(content, NdjsonRows)
     second.seek(first.position)
     assert before + all_rows(second) == whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'[\n {"a": 1},\n {"a": 2}\n]\n', b'\xef\xbb\xbf\n [{"a": 1}]', b"[]"],
+    ids=["over lines", "behind a byte order mark", "empty"],
+)
+def test_one_array_instead_of_lines_is_said_and_nothing_of_it_loaded(content):
+    with pytest.raises(UsageFaultsError, match=r"an object on each line, as jq -c '\.\[\]' makes"):
+        reader_of(content, NdjsonRows)
 
 
 def test_a_line_without_end_is_one_broken_row():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections import Counter
 from collections.abc import Iterator
@@ -10,17 +9,19 @@ from typing import Any
 
 from klaviyo_relay_worker.load.checkpoint import Position
 from klaviyo_relay_worker.load.errors import UsageFaultsError
-from klaviyo_relay_worker.load.rows import Broken, Bytes, Row
+from klaviyo_relay_worker.load.kept_lines import KeptLines
+from klaviyo_relay_worker.load.rows import LINE_MOST, Broken, Bytes, Row
 
-_BOM = codecs.BOM_UTF8
+# A cell's bytes, with its quotation marks and what is between it and the next one.
+_CELL_MOST = 4 * (csv.field_size_limit() + 1) + 4
 _OTHER_DELIMITERS = {";": "';'", "\t": "tab", "|": "'|'"}
 
 
 class CsvRows:
     """Reads CSV; see `Reader`.
 
-    A row may have line breaks between quotation marks. The offset is right after each row, since
-    the csv module takes no line before it needs it.
+    A row may have line breaks between quotation marks. If such lines turn out to be no row, the
+    first of them is refused, and the next row is looked for from the second on.
     """
 
     is_text = True
@@ -30,31 +31,33 @@ class CsvRows:
 
         Raises:
             UsageFaultsError: there is none, or not one that names each column once.
+            LoadError: the data are damaged.
         """
         self._bytes = data
         self._delimiter = delimiter
         self._encoding = encoding
-        self._row, self._first_line = 0, 0
-        self._cells = self._reader()
+        self._row, self._row_most = 0, LINE_MOST
+        self._begin(0)
         self.columns: tuple[str, ...] = self._header()
+        self._row_most = self._lines.row_most = (len(self.columns) + 1) * _CELL_MOST
 
-    def _reader(self) -> Any:
+    def _begin(self, line: int) -> None:
+        self._lines = KeptLines(self._bytes, self._encoding, line, self._row_most)
+        self._cells = self._reader_from(line)
+
+    def _reader_from(self, line: int) -> Any:
+        self._first_line = line
         # Strict: a quotation mark that is never closed is a fault, not the rest of the file.
-        return csv.reader(self._texts(), delimiter=self._delimiter, strict=True)
-
-    def _texts(self) -> Iterator[str]:
-        encoding = self._encoding
-        for line in self._bytes.lines():
-            # What is not of the encoding is carried on and refused in the cell where it stands.
-            yield line.decode(encoding, "surrogateescape")
+        texts = self._lines.read_from(line)
+        return csv.reader(texts, delimiter=self._delimiter, strict=True)
 
     def _header(self) -> tuple[str, ...]:
         try:
             found: list[str] = next(self._cells, [])
         except csv.Error as error:
-            raise UsageFaultsError([f"the header is no CSV: {error}"]) from None
-        if found:
-            found[0] = found[0].removeprefix(_BOM.decode()).strip('"')
+            raise UsageFaultsError([f"the header is no CSV: {_said(str(error))}"]) from None
+        if not found:
+            self._bytes.check_whole()
         faults = [*_faults_of(found, self._delimiter)]
         if faults:
             raise UsageFaultsError(faults)
@@ -63,7 +66,7 @@ class CsvRows:
     @property
     def position(self) -> Position:
         """The place behind the last chunk."""
-        return Position(self._bytes.offset, self._row, self._line)
+        return Position(self._lines.offset(self._line), self._row, self._line)
 
     @property
     def _line(self) -> int:
@@ -77,26 +80,51 @@ class CsvRows:
     def seek(self, position: Position) -> None:
         """Go on behind a row."""
         self._bytes.seek(position.offset)
-        self._row, self._first_line = position.row, position.line
-        self._cells = self._reader()
+        self._row = position.row
+        self._begin(position.line)
 
     def read(self, most: int) -> list[Row]:
         """The next rows; lines with nothing in them are none."""
+        self._lines.forget(self._line)
         rows: list[Row] = []
-        first, cells = self._first_line + 1, self._cells
+        while self._read_into(rows, most):
+            pass
+        self._row += len(rows)
+        if not rows:
+            self._bytes.check_whole()
+        return rows
+
+    def _read_into(self, rows: list[Row], most: int) -> bool:
+        """Rows up to one after which to begin anew; False at the end or when there are enough."""
+        lines, first, cells, width = self._lines, self._first_line, self._cells, len(self.columns)
         while len(rows) < most:
-            line = first + cells.line_num
+            line = lines.began = first + cells.line_num
             try:
                 found = next(cells)
             except StopIteration:
-                break
+                return False
             except csv.Error as error:
-                rows.append((line, Broken("csv", _said(str(error)))))
-                continue
-            if found:
-                rows.append((line, found))
-        self._row += len(rows)
-        return rows
+                return self._refuse(rows, line, str(error))
+            if len(found) == width:
+                rows.append((line + 1, found))
+            elif self._line > line + 1:
+                said = f"has {len(found)} cells, and the header names {width} columns"
+                return self._refuse(rows, line, said)
+            elif found:
+                rows.append((line + 1, found))
+        return False
+
+    def _refuse(self, rows: list[Row], line: int, error: str) -> bool:
+        """Refuse a line, and begin anew behind it; False where it is only cut off."""
+        if self._bytes.is_damaged and "unexpected end" in error:
+            self._cells = self._reader_from(line)
+            return False
+        said = _said(error)
+        if self._line > line + 1:
+            said += f"; what it would take in up to line {self._line:,} is read as rows of its own"
+        rows.append((line + 1, Broken("csv", said, self._lines.text(line))))
+        self._cells = self._reader_from(line + 1)
+        return True
 
     def close(self) -> None:
         """Close the file."""
@@ -129,6 +157,8 @@ def _faults_of_delimiter(only: str, delimiter: str) -> Iterator[str]:
 
 
 def _said(error: str) -> str:
+    if "new-line character" in error:
+        return "a line ends as on old Macs: turn the file's line ends into \\n first, as with tr"
     if "field limit" in error or "unexpected end" in error:
         return "a quotation mark is not closed, or a cell is larger than 131,072 characters"
     return error

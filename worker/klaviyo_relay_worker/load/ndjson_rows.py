@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from klaviyo_relay_worker.load.checkpoint import Position
+from klaviyo_relay_worker.load.errors import UsageFaultsError
 from klaviyo_relay_worker.load.rows import LINE_MOST, Broken, Bytes, Row
 
 _decode = msgspec.json.Decoder().decode
@@ -22,6 +23,15 @@ class NdjsonRows:
     is_text = False
 
     def __init__(self, data: Bytes) -> None:
+        """Begin at the first line.
+
+        Raises:
+            UsageFaultsError: there are no lines, but one array.
+        """
+        if data.peek().lstrip().startswith(b"["):
+            raise UsageFaultsError(
+                ["this is a JSON array; it must be an object on each line, as jq -c '.[]' makes"]
+            )
         self._bytes = data
         self._row, self._line = 0, 0
         self._lines = data.lines()
@@ -53,6 +63,8 @@ class NdjsonRows:
             if len(rows) == most:
                 break
         self._row += len(rows)
+        if not rows:
+            self._bytes.check_whole()
         return rows
 
     def _skip_rest(self, line: bytes) -> Broken:

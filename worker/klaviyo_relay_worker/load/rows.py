@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from typing import IO, Any, NamedTuple, Protocol
 
 from klaviyo_relay_worker.load.checkpoint import Position
-from klaviyo_relay_worker.load.errors import LoadError
+from klaviyo_relay_worker.load.errors import LoadError, UsageFaultsError
 
 # More than any command may have (validation.COMMAND_MAX_BYTES); what is longer is cut there.
 LINE_MOST = 8 * 2**20
 _BUFFER_BYTES = 2**18
+_PEEKED_BYTES = 512
+_UTF_16 = "this is UTF-16: turn it into UTF-8 first, as with iconv -f UTF-16 -t UTF-8"
+# What a file that is no text begins with.
+_FOREIGN = {
+    codecs.BOM_UTF16_LE: _UTF_16,
+    codecs.BOM_UTF16_BE: _UTF_16,
+    b"\x28\xb5\x2f\xfd": "this is packed with zstd: unpack it first, as with zstd -d",
+    b"\xfd7zXZ\x00": "this is packed with xz: unpack it first, as with xz -d",
+    b"PK\x03\x04": "this is a ZIP archive or a workbook: unpack it first, or save it as CSV",
+}
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -72,7 +84,7 @@ class Bytes:
     """The bytes of a file or stream, unpacked if they are gzip, and how far they were read.
 
     Attributes:
-        offset: unpacked bytes that were handed out.
+        offset: unpacked bytes that were handed out, or left out as a byte order mark.
     """
 
     def __init__(self, file: IO[bytes], size: int = 0) -> None:
@@ -80,15 +92,34 @@ class Bytes:
 
         Args:
             size: bytes of the file as it is on the disk; 0 if nobody knows.
+
+        Raises:
+            UsageFaultsError: this is no text, or of a kind that must be turned into UTF-8 first.
+            LoadError: the data are damaged.
         """
         self._packed, self._size = file, size
         self._file: IO[bytes] = file
+        self._damage: LoadError | None = None
         self.offset = 0
         if _peek(file, 2) == b"\x1f\x8b":
-            import io
-
-            unpacked: Any = gzip.GzipFile(fileobj=file)
+            unpacked: Any = _Unpacked(fileobj=file)
             self._file = io.BufferedReader(unpacked, _BUFFER_BYTES)
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            begins = self.peek()
+        except _DAMAGED as error:
+            raise _damage(error, 0) from error
+        for mark, said in _FOREIGN.items():
+            if begins.startswith(mark):
+                raise UsageFaultsError([said])
+        if begins.startswith(codecs.BOM_UTF8):
+            self.offset = len(self._file.read(len(codecs.BOM_UTF8)))
+
+    def peek(self) -> bytes:
+        """Some of what comes next."""
+        return _peek(self._file, _PEEKED_BYTES)
 
     @property
     def share(self) -> float | None:
@@ -97,6 +128,11 @@ class Bytes:
             return None
         read = self.offset if self._file is self._packed else self._packed.tell()
         return min(1.0, read / self._size)
+
+    @property
+    def is_damaged(self) -> bool:
+        """The lines have come to an end before the data have."""
+        return self._damage is not None
 
     def seek(self, offset: int) -> None:
         """Go to an offset; in gzip by unpacking all that is before it."""
@@ -107,18 +143,37 @@ class Bytes:
         self.offset = offset
 
     def lines(self) -> Iterator[bytes]:
-        """Line after line; one that is longer than LINE_MOST comes in parts."""
+        """Line after line, also up to where they are damaged; see `check_whole`.
+
+        One that is longer than LINE_MOST comes in parts.
+        """
         try:
             for line in iter(partial(self._file.readline, LINE_MOST), b""):
                 self.offset += len(line)
                 yield line
         except _DAMAGED as error:
-            raise _damage(error, self.offset) from error
+            self._damage = _damage(error, self.offset)
+
+    def check_whole(self) -> None:
+        """Look, once all lines are loaded, whether they were all.
+
+        Raises:
+            LoadError: the data are damaged.
+        """
+        if self._damage is not None:
+            raise self._damage
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
         self._packed.close()
+
+
+class _Unpacked(gzip.GzipFile):
+    """Gives all that there is before it says that there should be more."""
+
+    def readinto(self, buffer: Any) -> int:
+        return self.readinto1(buffer)
 
 
 def _peek(file: Any, many: int) -> bytes:
