@@ -285,6 +285,12 @@ def test_a_forgotten_quotation_mark_is_one_refused_row_of_a_load(site, write):
     assert orders_of(site) == once(3_010)
 
 
+def test_a_byte_order_mark_may_be_said_as_an_encoding(site, write):
+    path = write(csv_of(2).encode("utf-8-sig"))
+    assert numbers(summary_of(site, path, *ORDERS, "--encoding", "utf-8-sig")) == (2, 2, 0, 2)
+    assert numbers(summary_of(site, path, *ORDERS)) == (2, 2, 0, 0), "it is the same load"
+
+
 def test_a_dry_run_shows_commands_and_refusals_and_leaves_nothing(site, write, tmp_path):
     path = write(csv_of(8) + "nobody,1,A-9,\n")
     before = sorted(tmp_path.iterdir())
@@ -444,6 +450,10 @@ def test_a_key_that_comes_twice_in_a_file_is_one_event_and_the_numbers_add_up(si
         (("orders.csv", *ORDERS, "--account", "My Shop"), "--account"),
         (("orders.csv", *ORDERS, "--delimiter", "--"), "--delimiter"),
         (("orders.csv", *ORDERS, "--encoding", "utf-16"), "--encoding"),
+        (("orders.csv", *ORDERS, "--encoding", "idna"), "--encoding"),
+        (("orders.csv", *ORDERS, "--encoding", "utf-7"), "--encoding"),
+        (("orders.csv", *ORDERS, "--encoding", "unicode_escape"), "--encoding"),
+        (("-", "--format", "csv", *ORDERS, "--restart"), "--restart is for files"),
         (("orders.csv", *ORDERS, "--set", "value"), "--set value"),
         (("sqlite:///x.db", *ORDERS), "--query"),
         (("nosuch://x", "--query", "SELECT 1", *ORDERS), "database"),

@@ -99,6 +99,8 @@ def _here(tmp_path, monkeypatch):
         ("nowhere.csv", {}, "cannot read nowhere.csv: No such file"),
         ("a.csv", {"query": "SELECT 1"}, "--query needs a database URL"),
         ("a.csv", {"name": "x"}, "--source is for standard input and queries"),
+        ("empty.parquet", {}, "empty.parquet is empty"),
+        ("a.csv.zst", {}, "packed with zstd: unpack it first"),
         ("sqlite:///x.db", {}, "a database needs --query"),
         ("sqlite:///x.db", {"query": "SELECT 1", "name": "x"}, "--source needs ORDER BY"),
     ],
@@ -106,6 +108,8 @@ def _here(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_here")
 def test_words_that_do_not_fit_together_are_wrong_usage(opened, tmp_path, target, more, said):
     (tmp_path / "a.csv").write_bytes(b"x\n1\n")
+    (tmp_path / "a.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd\x04\x58")
+    (tmp_path / "empty.parquet").touch()
     with pytest.raises(UsageFaultsError, match=said):
         opened(target, **more)
 

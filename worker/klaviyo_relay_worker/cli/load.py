@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gc
 import json
 import time
@@ -36,6 +35,7 @@ from klaviyo_relay_worker.server_version import check_version
 _SHOWN = 5
 _COLLECTED_AT = 50_000
 _SOME_REFUSED = 3
+_ASCII = b"\t\r\n" + bytes(range(0x20, 0x7F))
 
 
 @click.command()
@@ -120,7 +120,7 @@ def _check(where: Where, account: str) -> None:
         validation.account("--account", account)
     except InvalidCommandError as error:
         faults.append(str(error))
-    if not _has_plain_line_ends(where.encoding):
+    if not _keeps_ascii(where.encoding):
         faults.append(
             f"--encoding {where.encoding}: must be one that keeps ASCII as it is, such as utf-8 or"
             " cp1252; turn others into UTF-8 first, with iconv"
@@ -129,10 +129,11 @@ def _check(where: Where, account: str) -> None:
         raise UsageFaultsError(faults)
 
 
-def _has_plain_line_ends(encoding: str) -> bool:
+def _keeps_ascii(encoding: str) -> bool:
     try:
-        return codecs.encode("\n,", encoding) == b"\n,"
-    except (LookupError, TypeError):
+        is_read = _ASCII.decode(encoding, "surrogateescape") == _ASCII.decode()
+        return is_read and _ASCII.decode().encode(encoding).endswith(_ASCII)
+    except (LookupError, ValueError):
         return False
 
 

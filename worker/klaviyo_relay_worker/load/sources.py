@@ -28,7 +28,8 @@ _ENDINGS: dict[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson",
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
-_PACKED = (".gz",)
+# The second one is known so that it can be said what it is.
+_PACKED = (".gz", ".zst")
 # What follows from loading rows that were loaded as another content.
 ANEW = (
     "All its events are then new events to Klaviyo, unless --key-column or a unique_id in each row"
@@ -82,13 +83,18 @@ class Where(Struct, frozen=True, kw_only=True):
         return self.delimiter or ("\t" if ".tsv" in self._suffixes else ",")
 
     @property
+    def known_encoding(self) -> str:
+        """Of CSV, by its one name; a byte order mark is left out of any."""
+        return codecs.lookup(self.encoding).name.removesuffix("-sig")
+
+    @property
     def reading(self) -> str:
         """How the bytes become rows: read in another way, they may be other rows."""
         if self.is_database:
             return "sql"
         if self.known_format != "csv":
             return self.known_format
-        return f"csv {self.known_delimiter!r} {codecs.lookup(self.encoding).name}"
+        return f"csv {self.known_delimiter!r} {self.known_encoding}"
 
     @property
     def _suffixes(self) -> list[str]:
@@ -178,7 +184,7 @@ def _open_query(where: Where) -> Source:
 
 
 def _open_stream(where: Where, file: IO[bytes]) -> Source:
-    return Source(_reader(where, file, 0), _name_digest(where))
+    return Source(_reader(where, file), _name_digest(where))
 
 
 def _open_file(where: Where, file: BufferedReader, tell: Callable[[str], None]) -> Source:
@@ -197,14 +203,16 @@ def _name_digest(where: Where) -> str:
     return os.urandom(16).hex() if where.name is None else digest_of_name(where.name)
 
 
-def _reader(where: Where, file: IO[bytes], size: int) -> Reader:
+def _reader(where: Where, file: IO[bytes], size: int | None = None) -> Reader:
     match where.known_format:
         case "parquet":
-            if not size:
+            if size is None:
                 raise UsageFaultsError(["Parquet cannot be read from a stream; name a file"])
+            if not size:
+                raise UsageFaultsError([f"{where.target} is empty, and so no Parquet file"])
             return ParquetRows(file)
         case "ndjson":
-            return NdjsonRows(Bytes(file, size))
+            return NdjsonRows(Bytes(file, size or 0))
         case "csv":
-            data = Bytes(file, size)
-            return CsvRows(data, delimiter=where.known_delimiter, encoding=where.encoding)
+            data = Bytes(file, size or 0)
+            return CsvRows(data, delimiter=where.known_delimiter, encoding=where.known_encoding)
