@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from klaviyo_relay import validation
 from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import new_ids, wrap
@@ -94,7 +95,7 @@ def enqueue_many(
 ) -> Enqueued:
     """See `Producer.enqueue_many`; closes the entrance."""
     loading = Loading(entrance, _source(source), timeout, settings)
-    remaining = iter(enumerate(commands, 1))
+    remaining = _numbered(commands)
     given = 0
     try:
         while numbered := _next_commands(remaining):
@@ -111,7 +112,17 @@ def enqueue_many(
 
 
 def _source(name: str | None) -> str:
-    return LOAD + name if name else unique(LOAD)
+    return unique(LOAD) if name is None else LOAD + validation.text("source", name)
+
+
+def _numbered(commands: Iterable[Command]) -> Iterator[tuple[int, Command]]:
+    try:
+        return iter(enumerate(commands, 1))
+    except TypeError as error:
+        kind = type(commands).__name__
+        raise InvalidCommandError(
+            "commands", f"must be an iterable of commands, not {kind}"
+        ) from error
 
 
 class _Read(NamedTuple):

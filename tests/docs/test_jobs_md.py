@@ -6,6 +6,7 @@ are stand-ins that call the function; the functions themselves are the documente
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
@@ -60,9 +61,17 @@ def test_the_plain_examples_load_once(house, redis):
     assert house["send_orders"](orders_of(DAY), DAY).added == 10
     assert house["send_orders"](orders_of(DAY), DAY).added == 0
     assert redis.xlen("kr:{default:events:bulk}:stream") == 10
-    done, refused = house["send_people"]([{"email": "ada@lovelace.dev"}, {"email": "nobody"}])
-    assert done.added == 1
-    assert [row for row, _ in refused] == [2]
+
+
+def test_a_refused_row_arrives_once_mended_under_a_source_of_its_own(house, redis):
+    rows = [{"email": f"p{number}@shop.io"} for number in range(4)]
+    rows[1] = {"email": "nobody"}
+    done, refused = house["send_people"](rows, "people")
+    assert (done.added, [row for row, _ in refused]) == (3, [2])
+    assert house["send_people"]([{"email": "p1@shop.io"}], "people, mended") == ((1, 1), [])
+    stream = redis.xrange("kr:{default:profiles:bulk}:stream")
+    sent = [json.loads(fields[b"e"])["command"]["email"] for _, fields in stream]
+    assert sorted(sent) == [f"p{number}@shop.io" for number in range(4)]
 
 
 def test_the_example_for_airflow(house, redis, monkeypatch):

@@ -453,7 +453,6 @@ def test_a_key_that_comes_twice_in_a_file_is_one_event_and_the_numbers_add_up(si
         (("orders.csv", *ORDERS, "--encoding", "idna"), "--encoding"),
         (("orders.csv", *ORDERS, "--encoding", "utf-7"), "--encoding"),
         (("orders.csv", *ORDERS, "--encoding", "unicode_escape"), "--encoding"),
-        (("-", "--format", "csv", *ORDERS, "--restart"), "--restart is for files"),
         (("orders.csv", *ORDERS, "--set", "value"), "--set value"),
         (("sqlite:///x.db", *ORDERS), "--query"),
         (("nosuch://x", "--query", "SELECT 1", *ORDERS), "database"),

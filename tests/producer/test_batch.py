@@ -119,6 +119,25 @@ def test_a_longer_load_of_the_same_source_adds_only_what_is_new(producer, lanes)
     assert values(lanes) == list(range(1_000))
 
 
+@pytest.mark.parametrize(
+    ("commands", "source", "said"),
+    [
+        ([], 5, "source: must be a string, not int"),
+        ([], "", "source: must not be empty; leave it out instead"),
+        (None, None, "commands: must be an iterable of commands, not NoneType"),
+        (
+            Track(metric="M", email=ADA),
+            None,
+            "commands: must be an iterable of commands, not Track",
+        ),
+    ],
+    ids=["a source that is no text", "an empty source", "no commands", "one command"],
+)
+def test_arguments_of_a_wrong_type_are_said_by_name(producer, commands, source, said):
+    with pytest.raises(InvalidCommandError, match=said):
+        producer.enqueue_many(commands, source=source)
+
+
 @pytest.mark.parametrize("source", [None, "other"])
 def test_a_load_without_that_name_is_another_load(producer, lanes, source):
     producer.enqueue_many(events(5), source="cdnow")
