@@ -90,6 +90,21 @@ def test_rows_that_are_commands_take_their_lanes_with_their_profile(desk):
     assert lanes["default:profiles:bulk"][0][1].id != events[0].id
 
 
+def test_a_null_of_a_row_that_is_a_command_is_not_given(desk):
+    row = (
+        '{"verb": "track", "metric": "M", "email": "a@shop.io", "backfill": null,'
+        ' "unique_id": null, "value": null}'
+    )
+
+    [[(_, event)]] = envelopes(desk, row, READY, "rows.ndjson").values()
+    order = desk.order(desk.write(row, "rows.ndjson"), Mapping(live=True))
+    [live], _ = desk.preview(order)
+
+    assert event.command.backfill is True
+    assert event.command.unique_id.endswith("000000000001")
+    assert "backfill" not in live
+
+
 @pytest.mark.parametrize(
     ("row", "field"),
     [
