@@ -126,6 +126,16 @@ def test_a_row_that_is_no_command_is_refused_by_its_field(desk, row, field):
     assert [found[:2] for found in refused] == [(1, field)]
 
 
+def test_a_json_cell_of_another_encoding_is_one_refused_row_that_says_so(desk):
+    content = 'email,meta\na@shop.io,"{""a"": ""é""}"\nb@shop.io,{}\n'.encode("cp1252")
+    mapping = Mapping(verb="identify", json=("meta",))
+
+    [(line, field, reason)] = desk.refusals(content, mapping)
+
+    assert (line, field) == (2, "properties.meta")
+    assert "--encoding" in reason
+
+
 def test_a_command_that_is_too_large_is_refused_and_takes_nothing_with_it(desk):
     large = {"verb": "track", "metric": "M", "email": "a@shop.io", "profile": {
         "properties": {str(number): "x" * 90_000 for number in range(2)}}}  # fmt: skip
