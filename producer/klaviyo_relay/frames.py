@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any, Generic
+from uuid import UUID
 
 from msgspec.structs import fields
 
@@ -25,7 +27,7 @@ from klaviyo_relay.commands import AnyCommand, construct
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.validation import printable
 
-# Ids that tables often hold as numbers; what else is to be text and is none is a mistake.
+# Ids that tables often hold as numbers or UUIDs; what else is to be text and is none is a mistake.
 _IDS = ("external_id", "profile_id", "anonymous_id", "unique_id")
 _ABSENT = ("NAType", "NaTType")  # pandas.NA and pandas.NaT
 _ROWS = "must have itertuples, iter_rows or to_batches, or be an iterable of mappings"
@@ -117,7 +119,7 @@ class _Wanted(Generic[AnyCommand]):
         for field in self._fields:
             cell = _value(row.get(self._columns.get(field, field)))
             if cell is not None and field not in self._constants:
-                arguments[field] = str(cell) if field in _IDS and type(cell) is int else cell
+                arguments[field] = _text(cell) if field in _IDS else cell
         if "properties" in self._fields:
             found = self._properties_of(row)
             if found:
@@ -165,7 +167,21 @@ def _mapping(row: Any) -> Mapping[str, Any]:
 def _value(cell: Any) -> Any:
     """A cell as a plain value; None where there is none."""
     if type(cell).__module__ == "numpy":
-        cell = cell.tolist()  # of a scalar and of an array alike
-    if type(cell) is float and math.isnan(cell):
+        cell = _of_numpy(cell)
+    if (type(cell) is float and math.isnan(cell)) or type(cell).__name__ in _ABSENT:
         return None
-    return None if type(cell).__name__ in _ABSENT else cell
+    if isinstance(cell, datetime) and type(cell) is not datetime:
+        # pandas' Timestamp: Python's own has no nanoseconds, and JSON carries no other.
+        return datetime.combine(cell, cell.timetz())
+    return cell
+
+
+def _text(cell: Any) -> Any:
+    return str(cell) if type(cell) is int or isinstance(cell, UUID) else cell
+
+
+def _of_numpy(cell: Any) -> Any:
+    """A scalar's value, or an array's as a list."""
+    kind = cell.dtype.kind
+    # Of nanoseconds numpy makes numbers that say nothing of time.
+    return (cell.astype(f"{kind}8[us]") if kind in "mM" else cell).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -92,6 +93,63 @@ def test_numbers_and_arrays_of_numpy_are_plain_values():
             properties={"score": 0.5, "vip": True, "tags": ["a", "b"]},
         )
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("library", [pandas_frame, polars_frame, arrow_table])
+def test_a_time_becomes_a_property_whatever_library_holds_it(library):
+    found = commands(library(), Identify, columns={"email": "customer"}, properties=["at"])
+
+    assert [one.properties for one in found] == [
+        {"at": "2026-01-31T12:00:00+00:00"},
+        {"at": "2026-01-31T13:00:00+00:00"},
+    ]
+
+
+def test_times_have_microseconds_and_no_more():
+    at = "2026-01-31T12:00:00.123456789"
+    frame = pd.DataFrame(
+        {
+            "email": ["ada@lovelace.dev"],
+            "time": pd.to_datetime([f"{at}Z"]),
+            "placed": pd.to_datetime([at]),
+        }
+    )
+
+    [found] = commands(frame, Track, metric="Placed Order")
+
+    assert found.time == "2026-01-31T12:00:00.123456Z"
+    assert found.properties == {"placed": "2026-01-31T12:00:00.123456"}
+
+
+def test_times_of_numpy_are_times_and_no_bare_numbers():
+    at = np.datetime64("2026-01-31T12:00:00.123456789", "ns")
+    row = {
+        "email": "ada@lovelace.dev",
+        "at": at,
+        "all": np.array([at]),
+        "none": np.datetime64("NaT"),
+    }
+
+    [found] = commands([row], Identify)
+
+    text = "2026-01-31T12:00:00.123456"
+    assert found.properties == {"at": text, "all": [text]}
+
+
+@pytest.mark.parametrize(
+    "span", [pd.Timedelta("1s"), np.timedelta64(1_000_000_000, "ns"), pd.Period("2026-01")]
+)
+def test_what_is_a_span_of_time_is_refused(span):
+    with pytest.raises(InvalidCommandError, match=r"properties.span: is a"):
+        list(commands([{"email": "ada@lovelace.dev", "span": span}], Identify))
+
+
+def test_uuids_are_ids_as_numbers_are():
+    key = UUID("8c6f0ad3-7a0c-4a57-8e45-3a3c2f4f1a10")
+
+    assert list(commands([{"external_id": key, "order": key}], Identify)) == [
+        Identify(external_id=str(key), properties={"order": str(key)})
+    ]
 
 
 def test_a_column_with_the_name_of_a_field_needs_no_word_and_no_list_knows_properties():
