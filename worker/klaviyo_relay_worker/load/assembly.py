@@ -10,10 +10,12 @@ from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Any, Protocol
 
+from klaviyo_relay.arrow_columns import Unreadable
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay_worker.load import cells
 from klaviyo_relay_worker.load.cells import Convert
 from klaviyo_relay_worker.load.roles import Roles
+from klaviyo_relay_worker.load.rows import Patchy
 
 Arguments = dict[str, Any]
 # Field's slot: where the cell is, the field, and the conversion, if its cells need any.
@@ -61,6 +63,11 @@ class _Table:
         others = _properties(roles, columns)
         self._names = tuple(columns[at] for at in others)
         self._pick = _picker(others)
+        self._used = (
+            *((at, field) for at, field, _ in self._slots),
+            *((at, f"properties.{columns[at]}") for at in others),
+            *((at, column) for at, column in enumerate(columns) if column == roles.key),
+        )
         self._typed = tuple(
             (name, roles.typed[name]) for name in self._names if name in roles.typed
         )
@@ -69,12 +76,14 @@ class _Table:
         """The arguments.
 
         Raises:
-            InvalidCommandError: a cell cannot be converted.
+            InvalidCommandError: a cell could not be read, or cannot be converted.
         """
         if len(row) != self._width:
             raise InvalidCommandError(
                 "csv", f"has {len(row)} cells, and the header names {self._width} columns"
             )
+        if type(row) is Patchy:
+            self._check(row)
         arguments = dict(self._constants)
         for at, field, convert in self._slots:
             cell = row[at]
@@ -83,6 +92,13 @@ class _Table:
         if self._names and (found := self._properties(row)):
             _merge(arguments, found)
         return arguments
+
+    def _check(self, row: Patchy) -> None:
+        """Refuse a cell that could not be read, unless nobody wants it."""
+        for at, field in self._used:
+            cell = row[at]
+            if type(cell) is Unreadable:
+                raise InvalidCommandError(field, cell.rule)
 
     def _properties(self, row: Sequence[Any]) -> Arguments:
         named = zip(self._names, self._pick(row), strict=True)
