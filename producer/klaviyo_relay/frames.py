@@ -8,8 +8,8 @@
     Producer().enqueue_many(orders, source="orders-2026-11-25")
 
 A frame is told by what it can do, not by its library, so none has to be installed: what has
-`itertuples` (pandas), `iter_rows` (polars), `to_batches` (PyArrow), or is an iterable of mappings
-(csv.DictReader, database rows).
+`itertuples` (pandas), `iter_rows` (polars), `to_batches` (PyArrow), is a record batch of Arrow or a
+reader of some, or is an iterable of mappings (csv.DictReader, database rows).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from uuid import UUID
 
 from msgspec.structs import fields
 
+from klaviyo_relay.arrow_columns import Unreadable, cells_of
 from klaviyo_relay.commands import AnyCommand, construct
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.validation import printable
@@ -30,7 +31,10 @@ from klaviyo_relay.validation import printable
 # Ids that tables often hold as numbers or UUIDs; what else is to be text and is none is a mistake.
 _IDS = ("external_id", "profile_id", "anonymous_id", "unique_id")
 _ABSENT = ("NAType", "NaTType")  # pandas.NA and pandas.NaT
-_ROWS = "must have itertuples, iter_rows or to_batches, or be an iterable of mappings"
+_ROWS = (
+    "must have itertuples, iter_rows or to_batches, or be a RecordBatch, its reader, or an iterable"
+    " of mappings"
+)
 
 OnRefused = Callable[[int, InvalidCommandError], None]
 
@@ -119,7 +123,7 @@ class _Wanted(Generic[AnyCommand]):
         for field in self._fields:
             cell = _value(row.get(self._columns.get(field, field)))
             if cell is not None and field not in self._constants:
-                arguments[field] = _text(cell) if field in _IDS else cell
+                arguments[field] = _read(_text(cell) if field in _IDS else cell, field)
         if "properties" in self._fields:
             found = self._properties_of(row)
             if found:
@@ -132,7 +136,7 @@ class _Wanted(Generic[AnyCommand]):
             taken = set(self._columns.values())
             names = [name for name in row if name not in taken and name not in self._fields]
         pairs = ((str(name), _value(row.get(name))) for name in names)
-        return {name: cell for name, cell in pairs if cell is not None}
+        return {name: _read(cell, "properties", name) for name, cell in pairs if cell is not None}
 
 
 def _rows_of(frame: Any) -> tuple[list[str] | None, Iterator[Mapping[str, Any]]]:
@@ -143,12 +147,29 @@ def _rows_of(frame: Any) -> tuple[list[str] | None, Iterator[Mapping[str, Any]]]
     if hasattr(frame, "iter_rows"):
         names = list(frame.columns)
         return names, _named(names, frame.iter_rows)
-    if hasattr(frame, "to_batches"):
-        batches = (batch.to_pylist() for batch in frame.to_batches())
-        return list(frame.schema.names), chain.from_iterable(batches)
+    batches = _batches_of(frame)
+    if batches is not None:
+        names = list(frame.schema.names)
+        return names, _named(names, lambda: chain.from_iterable(map(_rows_of_batch, batches)))
     if isinstance(frame, Iterable) and not isinstance(frame, str | bytes | Mapping):
         return None, map(_mapping, frame)
     raise InvalidCommandError("frame", _ROWS)
+
+
+def _batches_of(frame: Any) -> Iterable[Any] | None:
+    """Record batches, if the frame is one of Arrow's: a table or dataset, a reader, or a batch."""
+    found: Iterable[Any] | None = None
+    if hasattr(frame, "to_batches"):
+        found = frame.to_batches()
+    elif hasattr(frame, "read_next_batch"):
+        found = frame
+    elif hasattr(frame, "schema") and hasattr(frame, "to_pylist"):
+        found = [frame]
+    return found
+
+
+def _rows_of_batch(batch: Any) -> Iterator[Sequence[Any]]:
+    return zip(*(cells_of(column).values for column in batch.columns), strict=True)
 
 
 def _named(
@@ -173,6 +194,12 @@ def _value(cell: Any) -> Any:
     if isinstance(cell, datetime) and type(cell) is not datetime:
         # pandas' Timestamp: Python's own has no nanoseconds, and JSON carries no other.
         return datetime.combine(cell, cell.timetz())
+    return cell
+
+
+def _read(cell: Any, *path: str) -> Any:
+    if type(cell) is Unreadable:
+        raise InvalidCommandError(".".join(map(printable, path)), cell.rule)
     return cell
 
 

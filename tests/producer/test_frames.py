@@ -39,10 +39,16 @@ def arrow_table():
     return pa.Table.from_pylist(ROWS)
 
 
+def arrow_batch():
+    return pa.RecordBatch.from_pylist(ROWS)
+
+
 FRAMES = {
     "pandas": pandas_frame,
     "polars": polars_frame,
     "pyarrow": arrow_table,
+    "a record batch": arrow_batch,
+    "a reader of record batches": lambda: arrow_table().to_reader(max_chunksize=1),
     "mappings": lambda: ROWS,
     "a generator": lambda: (row for row in ROWS),
 }
@@ -142,6 +148,27 @@ def test_times_of_numpy_are_times_and_no_bare_numbers():
 def test_what_is_a_span_of_time_is_refused(span):
     with pytest.raises(InvalidCommandError, match=r"properties.span: is a"):
         list(commands([{"email": "ada@lovelace.dev", "span": span}], Identify))
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [({}, "row 2: properties.placed"), ({"time": "placed"}, "row 2: time")],
+    ids=["a property", "a field"],
+)
+def test_a_cell_of_arrow_that_python_cannot_hold_is_a_bad_row(columns, field):
+    late = pa.array([None, 2**62], pa.timestamp("us", tz="UTC"))
+    frame = pa.table({"email": ["ada@lovelace.dev", "bob@lovelace.dev"], "placed": late})
+
+    with pytest.raises(InvalidCommandError, match="year 9999") as caught:
+        list(commands(frame, Track, metric="Placed Order", columns=columns))
+    assert caught.value.field == field
+
+
+def test_a_cell_of_arrow_that_nobody_wants_harms_nobody():
+    late = pa.array([2**62], pa.timestamp("us", tz="UTC"))
+    frame = pa.table({"email": ["ada@lovelace.dev"], "placed": late})
+
+    assert list(commands(frame, Identify, properties=[])) == [Identify(email="ada@lovelace.dev")]
 
 
 def test_uuids_are_ids_as_numbers_are():
