@@ -15,6 +15,7 @@ reader of some, or is an iterable of mappings (csv.DictReader, database rows).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -57,14 +58,15 @@ def commands(
         kind: of command, such as `Track`.
         columns: field of the command -> column. A column with the name of a field needs no word.
         properties: columns that become properties, for kinds that have them. Default: all that
-            are no field.
+            are no field, which a kind without properties refuses; [] leaves them out.
         on_refused: told of each row, counted from 1, that makes no good command, which is then
             left out. Without it the first one raises.
         constants: fields that are the same in all rows, such as metric="Placed Order".
 
     Raises:
-        InvalidCommandError: at once where a column does not exist or a field is unknown; for a row
-            when it is reached, and its field begins with the row: "row 17: email".
+        InvalidCommandError: at once where a column does not exist, is there twice or has no use,
+            or a field is unknown; for a row when it is reached, and its field begins with the row:
+            "row 17: email".
     """
     names, rows = _rows_of(frame)
     wanted = _Wanted(kind, columns or {}, properties, constants)
@@ -102,13 +104,21 @@ class _Wanted(Generic[AnyCommand]):
         self._fields = [one.name for one in fields(kind)]
         self._columns = columns
         self._properties = properties
+        self._taken = {*self._fields, *columns.values()}
+        self._has_properties = "properties" in self._fields
         for name in (*columns, *constants):
             if name not in self._fields:
                 known = ", ".join(self._fields)
                 raise InvalidCommandError(name, f"is unknown; known are {known}")
+        if properties and not self._has_properties:
+            raise InvalidCommandError("properties", f"{kind.__name__} takes none")
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse columns that the frame does not have."""
+        """Refuse columns that the frame does not have, has twice, or has for nothing."""
+        for name, many in Counter(map(str, names)).items():
+            if many > 1:
+                rule = f"has the column {printable(name)} {many} times; give each a name of its own"
+                raise InvalidCommandError("frame", rule)
         wanted = [*self._columns.items(), *(("properties", one) for one in self._properties or ())]
         for field, column in wanted:
             if column not in names:
@@ -116,6 +126,7 @@ class _Wanted(Generic[AnyCommand]):
                 raise InvalidCommandError(
                     field, f"there is no column {printable(column)}; there are {there_are}"
                 )
+        self._check_use(self._others(names))
 
     def command(self, row: Mapping[str, Any]) -> AnyCommand:
         """The command of a row."""
@@ -124,19 +135,34 @@ class _Wanted(Generic[AnyCommand]):
             cell = _value(row.get(self._columns.get(field, field)))
             if cell is not None and field not in self._constants:
                 arguments[field] = _read(_text(cell) if field in _IDS else cell, field)
-        if "properties" in self._fields:
-            found = self._properties_of(row)
-            if found:
-                arguments["properties"] = {**(arguments.get("properties") or {}), **found}
+        pairs = ((str(name), _value(row.get(name))) for name in self._others(row))
+        found = {name: _read(cell, "properties", name) for name, cell in pairs if cell is not None}
+        if found:
+            self._check_use(found)
+            _merge(arguments, found)
         return construct(self._kind, arguments)
 
-    def _properties_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        names = self._properties
-        if names is None:
-            taken = set(self._columns.values())
-            names = [name for name in row if name not in taken and name not in self._fields]
-        pairs = ((str(name), _value(row.get(name))) for name in names)
-        return {name: _read(cell, "properties", name) for name, cell in pairs if cell is not None}
+    def _others(self, names: Iterable[str]) -> Iterable[str]:
+        """The columns that are no field."""
+        if self._properties is not None:
+            return self._properties
+        return [name for name in names if name not in self._taken]
+
+    def _check_use(self, others: Iterable[str]) -> None:
+        name = None if self._has_properties else next(iter(others), None)
+        if name is not None:
+            raise InvalidCommandError(
+                printable(name),
+                f"{self._kind.__name__} takes no properties, so it has no use for this column;"
+                " properties=[] leaves out what is no field",
+            )
+
+
+def _merge(arguments: dict[str, Any], found: dict[str, Any]) -> None:
+    """Columns of their own beside a column that holds properties; one that does not is refused."""
+    given = arguments.get("properties", {})
+    if isinstance(given, Mapping):
+        arguments["properties"] = {**given, **found}
 
 
 def _rows_of(frame: Any) -> tuple[list[str] | None, Iterator[Mapping[str, Any]]]:

@@ -11,7 +11,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from klaviyo_relay import AddToList, Identify, InvalidCommandError, Producer, Track
+from klaviyo_relay import (
+    AddToList,
+    Identify,
+    InvalidCommandError,
+    Producer,
+    Subscribe,
+    Suppress,
+    Track,
+)
 from klaviyo_relay.frames import commands
 
 ROWS = [
@@ -179,12 +187,61 @@ def test_uuids_are_ids_as_numbers_are():
     ]
 
 
-def test_a_column_with_the_name_of_a_field_needs_no_word_and_no_list_knows_properties():
-    rows = [{"email": "ada@lovelace.dev", "color": "red"}]
+def test_a_column_with_the_name_of_a_field_needs_no_word():
+    rows = [{"email": "ada@lovelace.dev", "first_name": "Ada"}]
 
-    assert list(commands(rows, AddToList, list_id="Y6nRLr")) == [
+    assert list(commands(rows, Identify)) == [Identify(email="ada@lovelace.dev", first_name="Ada")]
+
+
+def test_columns_without_a_use_are_refused_at_once_by_a_kind_without_properties():
+    frame = pd.DataFrame({"email": ["ada@lovelace.dev"], "consented_att": ["2020-01-31T12:00:00Z"]})
+
+    with pytest.raises(InvalidCommandError, match="Subscribe takes no properties") as caught:
+        commands(frame, Subscribe)
+    assert caught.value.field == "consented_att"
+
+
+def test_what_a_row_has_and_its_kind_has_not_is_refused_when_it_is_reached():
+    rows = [
+        {"email": "ada@lovelace.dev", "consented_att": None},
+        {"email": "bob@lovelace.dev", "consented_att": "2020-01-31T12:00:00Z"},
+    ]
+    found = commands(rows, Subscribe)
+
+    assert next(found) == Subscribe(email="ada@lovelace.dev")
+    with pytest.raises(InvalidCommandError, match="Subscribe takes no properties") as caught:
+        next(found)
+    assert caught.value.field == "row 2: consented_att"
+
+
+@pytest.mark.parametrize("library", [iter, pd.DataFrame], ids=["mappings", "a frame"])
+def test_a_kind_without_properties_leaves_others_out_where_that_is_said(library):
+    frame = library([{"email": "ada@lovelace.dev", "color": "red"}])
+
+    assert list(commands(frame, AddToList, properties=[], list_id="Y6nRLr")) == [
         AddToList(list_id="Y6nRLr", email="ada@lovelace.dev")
     ]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([["ada@lovelace.dev", "bob@lovelace.dev"]], columns=["email", "email"]),
+        pa.table([["ada@lovelace.dev"], ["bob@lovelace.dev"]], names=["email", "email"]),
+        pd.DataFrame([["ada@lovelace.dev", 5, 6]], columns=["email", 1, "1"]),
+    ],
+    ids=["pandas", "pyarrow", "names that are one as text"],
+)
+def test_a_column_that_is_there_twice_is_refused_at_once(frame):
+    with pytest.raises(InvalidCommandError, match=r"frame: has the column .+ 2 times"):
+        commands(frame, Identify)
+
+
+def test_properties_that_are_none_are_refused():
+    rows = [{"email": "ada@lovelace.dev", "properties": "red", "size": "M"}]
+
+    with pytest.raises(InvalidCommandError, match="row 1: properties: must be a dict"):
+        list(commands(rows, Identify))
 
 
 def test_only_the_named_columns_become_properties():
@@ -234,6 +291,7 @@ def test_bad_rows_are_told_and_left_out():
         ({"properties": ["size"]}, "properties", "no column size"),
         ({"columns": {"mail": "customer"}}, "mail", "known are metric, email"),
         ({"amount": 5}, "amount", "known are metric"),
+        ({"kind": Suppress, "properties": ["total"]}, "properties", "Suppress takes none"),
     ],
 )
 def test_a_wrong_mapping_is_said_at_once(wrong, field, said):
@@ -244,7 +302,7 @@ def test_a_wrong_mapping_is_said_at_once(wrong, field, said):
             raise AssertionError("no row is to be read")
 
     with pytest.raises(InvalidCommandError) as caught:
-        commands(Table(), Track, metric="Placed Order", **wrong)
+        commands(Table(), **{"kind": Track, **wrong})
     assert caught.value.field == field
     assert said in caught.value.rule
 
