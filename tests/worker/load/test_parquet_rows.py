@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pyarrow import parquet
 
 from klaviyo_relay_worker.load.checkpoint import Position
-from klaviyo_relay_worker.load.errors import LoadError
+from klaviyo_relay_worker.load.errors import LoadError, UsageFaultsError
 from klaviyo_relay_worker.load.mapping import Mapping
 from klaviyo_relay_worker.load.parquet_rows import ParquetRows
 from rows_in_memory import all_rows
@@ -98,6 +98,14 @@ def test_nan_is_absent_as_in_frames(desk):
     found, _ = desk.preview(order)
 
     assert [one.get("value") for one in found] == [1.5, 2.5, None]
+
+
+def test_columns_of_one_name_are_refused_before_any_row(desk):
+    output = io.BytesIO()
+    parquet.write_table(pa.table([["a@shop.io"], ["b@shop.io"]], names=["email", "email"]), output)
+
+    with pytest.raises(UsageFaultsError, match="'email' is there 2 times"):
+        desk.refusals(output.getvalue(), ORDERS, file="orders.parquet")
 
 
 def test_what_is_no_parquet_file_is_said():

@@ -62,6 +62,15 @@ def test_a_query_goes_to_the_database_as_it_is(query):
     assert [cells[0] for _, cells in all_rows(reader)] == ["at :noon"] * 11
 
 
+def test_columns_of_one_name_are_refused_before_any_row(desk, url):
+    """As those of a join by SELECT *: the wrong person's would be taken."""
+    query = "SELECT a.mail AS email, b.mail AS email FROM orders a JOIN orders b"
+    order = desk.order(url, query=query)
+
+    with pytest.raises(UsageFaultsError, match="'email' is there 2 times"):
+        order.maker_of(desk.open(order))
+
+
 @pytest.mark.parametrize(
     "text",
     ["UPDATE orders SET total = 0", "", "-- nothing"],

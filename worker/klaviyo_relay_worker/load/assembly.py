@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from klaviyo_relay.arrow_columns import Unreadable
 from klaviyo_relay.errors import InvalidCommandError
+from klaviyo_relay.validation import printable
 from klaviyo_relay_worker.load import cells
 from klaviyo_relay_worker.load.cells import Convert
-from klaviyo_relay_worker.load.roles import Roles
+from klaviyo_relay_worker.load.roles import Roles, no_use
 from klaviyo_relay_worker.load.rows import Patchy
 
 Arguments = dict[str, Any]
@@ -57,8 +58,7 @@ class _Table:
         self._slots: tuple[_Slot, ...] = tuple(
             (at, field, None if is_text and convert is cells.text else convert)
             for at, column in enumerate(columns)
-            for field, convert in [roles.fields.get(column, (None, None))]
-            if field is not None
+            for field, convert in roles.fields.get(column, ())
         )
         others = _properties(roles, columns)
         self._names = tuple(columns[at] for at in others)
@@ -134,15 +134,21 @@ class _Objects:
         for name, cell in row.items():
             if cell is None or cell == "":
                 continue
-            if (role := roles.fields.get(name)) is not None:
-                field, convert = role
-                arguments[field] = convert(field, cell)
-            elif roles.has_properties and name not in roles.ignored:
+            if (readings := roles.fields.get(name)) is not None:
+                for field, convert in readings:
+                    arguments[field] = convert(field, cell)
+            elif roles.others != "left out" and name not in roles.ignored:
                 typed = roles.typed.get(name)
                 found[name] = cell if typed is None else typed(f"properties.{name}", cell)
         if found:
-            _merge(arguments, found)
+            self._take(arguments, found)
         return arguments
+
+    def _take(self, arguments: Arguments, found: Arguments) -> None:
+        """Add members that are no field, if the verb takes properties."""
+        if self._roles.others == "refused":
+            raise InvalidCommandError(printable(next(iter(found))), no_use(self._roles.kind, "it"))
+        _merge(arguments, found)
 
 
 def _present(named: Iterable[tuple[str, Any]]) -> Arguments:
@@ -154,7 +160,7 @@ def _present_text(named: Iterable[tuple[str, Any]]) -> Arguments:
 
 
 def _properties(roles: Roles, columns: Sequence[str]) -> list[int]:
-    if not roles.has_properties:
+    if roles.others != "properties":
         return []
     return [
         at
@@ -172,5 +178,7 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 def _merge(arguments: Arguments, found: Arguments) -> None:
     """Columns of their own beside a column that holds properties as JSON."""
-    given = arguments.get("properties")
-    arguments["properties"] = {**given, **found} if isinstance(given, dict) else found
+    given = arguments.get("properties", {})
+    # What is no object stays, and the command refuses it.
+    if isinstance(given, dict):
+        arguments["properties"] = {**given, **found}
