@@ -151,7 +151,9 @@ def test_times_of_numpy_are_times_and_no_bare_numbers():
 
 
 @pytest.mark.parametrize(
-    "span", [pd.Timedelta("1s"), np.timedelta64(1_000_000_000, "ns"), pd.Period("2026-01")]
+    "span",
+    [pd.Timedelta("1s"), np.timedelta64(1_000_000_000, "ns"), pd.Period("2026-01")],
+    ids=["pandas' Timedelta", "numpy's timedelta64", "pandas' Period"],
 )
 def test_what_is_a_span_of_time_is_refused(span):
     with pytest.raises(InvalidCommandError, match=r"properties.span: is a"):

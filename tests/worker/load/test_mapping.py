@@ -229,6 +229,8 @@ def test_a_mapping_file_is_read_and_flags_win(tmp_path):
         ("as = ", "map.toml: Invalid value"),
         ('as = "trick"', "must be one of"),
         ("number = 1", "unknown field"),
+        ('[set]\nevent = "M"\nmetric = "Z"', "set: event and metric are one field"),
+        ('[columns]\nmetric = "M"\nevent = "Z"', "columns: event and metric are one field"),
     ],
 )
 def test_a_mapping_file_that_is_none_is_refused(tmp_path, text, said):
