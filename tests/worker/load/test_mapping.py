@@ -138,6 +138,11 @@ MISFITS = {
         ["--number-column", "'x'"],
     ),
     "nobody": ("mail,x", orders(), ["--email-column", "'mail', 'x'"]),
+    "the only identifier named as something else": (
+        "email",
+        Mapping(verb="identify", columns={"first_name": "email"}),
+        ["no column tells whose row it is", "--email-column"],
+    ),
     "no event": ("email", Mapping(verb="track"), ["--event NAME", "--event-column"]),
     "no list": ("email", Mapping(verb="add_to_list"), ["--list-id", "--list-name"]),
     "a column that is not meant": ("email,x", Mapping(verb="suppress"), ["'x'", "--ignore-others"]),

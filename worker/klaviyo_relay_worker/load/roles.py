@@ -208,8 +208,8 @@ def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
 
 def _given(mapping: Mapping, known: Sequence[str], columns: Sequence[str]) -> set[str]:
     """The fields that have a value in some row."""
-    by_themselves = {name for name in known if name in columns and name not in mapping.ignore}
-    return by_themselves.union(mapping.columns, mapping.constants)
+    there = {field for field, column in _all_columns(mapping, known).items() if column in columns}
+    return there.union(mapping.columns, mapping.constants)
 
 
 def _lacking_fields(
