@@ -137,17 +137,20 @@ class _Objects:
             if (readings := roles.fields.get(name)) is not None:
                 for field, convert in readings:
                     arguments[field] = convert(field, cell)
-            elif roles.others != "left out" and name not in roles.ignored:
-                typed = roles.typed.get(name)
-                found[name] = cell if typed is None else typed(f"properties.{name}", cell)
-        if found:
+            elif name not in roles.ignored:
+                found[name] = cell
+        if found and roles.others != "left out":
             self._take(arguments, found)
         return arguments
 
     def _take(self, arguments: Arguments, found: Arguments) -> None:
         """Add members that are no field, if the verb takes properties."""
-        if self._roles.others == "refused":
-            raise InvalidCommandError(printable(next(iter(found))), no_use(self._roles.kind, "it"))
+        roles = self._roles
+        if roles.others == "refused":
+            raise InvalidCommandError(printable(next(iter(found))), no_use(roles.kind, "it"))
+        for name, convert in roles.typed.items():
+            if name in found:
+                found[name] = convert(f"properties.{name}", found[name])
         _merge(arguments, found)
 
 
