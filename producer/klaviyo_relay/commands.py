@@ -452,7 +452,7 @@ def construct(kind: type[AnyCommand], arguments: Mapping[str, Any]) -> AnyComman
         if name not in kind.__struct_fields__:
             known = ", ".join(kind.__struct_fields__)
             raise InvalidCommandError(validation.printable(name), f"is unknown; known are {known}")
-    for field in fields(kind):
-        if field.required and field.name not in arguments:
-            raise InvalidCommandError(field.name, "is required")
+    for name, _, required in _CHECKS[kind]:
+        if required and name not in arguments:
+            raise InvalidCommandError(name, "is required")
     return kind(**arguments)

@@ -1,5 +1,6 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -87,5 +88,16 @@ def test_lists_are_split_and_json_is_decoded():
         cells.decoded("properties", "{a}")
 
 
+def test_json_that_is_not_of_the_files_encoding_is_refused():
+    latin = b'{"name": "Zo\xe9"}'.decode("utf-8", "surrogateescape")
+    with pytest.raises(InvalidCommandError, match="properties: must be JSON"):
+        cells.decoded("properties", latin)
+
+
 def test_whole_numbers_are_identifiers_too():
     assert cells.text("external_id", 42) == "42"
+
+
+def test_uuids_are_identifiers_too():
+    text = "8c6f0ad3-7a0c-4a57-8e45-3a3c2f4f1a10"
+    assert cells.text("external_id", UUID(text)) == text

@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from klaviyo_relay.commands import Track
 from klaviyo_relay.envelope import decode
@@ -46,7 +46,7 @@ def test_another_mapping_makes_other_commands_of_the_same_events(desk):
 
 def test_another_account_or_priority_is_another_load(desk):
     order = desk.order(desk.write("email\na@shop.io\n"))
-    others = [structs.replace(order, account="eu"), structs.replace(order, bulk=False)]
+    others = [replace(order, account="eu"), replace(order, bulk=False)]
     assert len({one.source_of("content") for one in (order, *others)}) == 3
 
 
@@ -90,6 +90,21 @@ def test_rows_that_are_commands_take_their_lanes_with_their_profile(desk):
     assert lanes["default:profiles:bulk"][0][1].id != events[0].id
 
 
+def test_a_null_of_a_row_that_is_a_command_is_not_given(desk):
+    row = (
+        '{"verb": "track", "metric": "M", "email": "a@shop.io", "backfill": null,'
+        ' "unique_id": null, "value": null}'
+    )
+
+    [[(_, event)]] = envelopes(desk, row, READY, "rows.ndjson").values()
+    order = desk.order(desk.write(row, "rows.ndjson"), Mapping(live=True))
+    [live], _ = desk.preview(order)
+
+    assert event.command.backfill is True
+    assert event.command.unique_id.endswith("000000000001")
+    assert "backfill" not in live
+
+
 @pytest.mark.parametrize(
     ("row", "field"),
     [
@@ -109,6 +124,40 @@ def test_a_row_that_is_no_command_is_refused_by_its_field(desk, row, field):
         f'{row}\n{{"verb": "suppress", "email": "a@shop.io"}}\n', READY, file="rows.ndjson"
     )
     assert [found[:2] for found in refused] == [(1, field)]
+
+
+def test_a_member_that_a_verb_without_properties_has_no_use_for_is_refused(desk):
+    rows = (
+        '{"email": "a@shop.io", "consented_att": "2020-01-31T12:00:00Z"}\n'
+        '{"email": "b@shop.io", "consented_att": null, "note": ""}\n'
+    )
+    subscribe = Mapping(verb="subscribe")
+
+    [(line, field, reason)] = desk.refusals(rows, subscribe, file="rows.ndjson")
+
+    assert (line, field) == (1, "consented_att")
+    assert "subscribe takes no properties" in reason
+    assert "--ignore-others" in reason
+    for more in ({"ignore_others": True}, {"ignore": ("consented_att",)}):
+        assert desk.refusals(rows, replace(subscribe, **more), file="rows.ndjson") == []
+
+
+def test_a_column_of_properties_that_is_no_object_is_refused_with_others_beside_it(desk):
+    row = '{"email": "a@shop.io", "properties": ["red"], "size": "M"}'
+
+    [(_, field, reason)] = desk.refusals(row, Mapping(verb="identify"), file="rows.ndjson")
+
+    assert (field, reason) == ("properties", "must be a dict, not list")
+
+
+def test_a_json_cell_of_another_encoding_is_one_refused_row_that_says_so(desk):
+    content = 'email,meta\na@shop.io,"{""a"": ""é""}"\nb@shop.io,{}\n'.encode("cp1252")
+    mapping = Mapping(verb="identify", json=("meta",))
+
+    [(line, field, reason)] = desk.refusals(content, mapping)
+
+    assert (line, field) == (2, "properties.meta")
+    assert "--encoding" in reason
 
 
 def test_a_command_that_is_too_large_is_refused_and_takes_nothing_with_it(desk):

@@ -6,7 +6,7 @@ from klaviyo_relay_worker.load.mapping import FIELDS, Mapping, read_mapping
 
 
 def orders(**more):
-    return Mapping(verb="track", constants={"metric": "Placed Order"}, **more)
+    return Mapping(**{"verb": "track", "constants": {"metric": "Placed Order"}, **more})
 
 
 def test_a_column_of_a_fields_name_is_that_field_and_others_are_properties(desk):
@@ -54,6 +54,29 @@ def test_rows_of_objects_map_by_name_and_keep_their_types(desk):
         "email": "ada@shop.io", "value": 9.5, "properties": {"price": 3, "tags": ["a"]},
     }  # fmt: skip
     assert second == {"email": "bob@shop.io", "value": 2, "properties": {"a": 1, "b": 2}}
+
+
+@pytest.mark.parametrize("file", ["orders.csv", "orders.ndjson"])
+def test_one_column_may_be_several_fields(desk, file):
+    rows = {
+        "orders.csv": "email,order\nada@shop.io,A-1\n",
+        "orders.ndjson": '{"email": "ada@shop.io", "order": "A-1"}',
+    }
+    mapping = orders(columns={"external_id": "order", "unique_id": "order"})
+    [command], _ = desk.preview(desk.order(desk.write(rows[file], file), mapping))
+
+    assert (command["email"], command["external_id"]) == ("ada@shop.io", "A-1")
+    assert command["unique_id"] == "A-1"
+    assert "properties" not in command
+
+
+@pytest.mark.parametrize("key", ["email", "external_id"])
+def test_a_key_with_the_name_of_an_identifier_is_that_identifier_too(desk, key):
+    order = desk.order(desk.write(f"{key},value\nada@shop.io,5\n"), orders(key=key))
+    [command], _ = desk.preview(order)
+
+    assert (command[key], command["unique_id"]) == ("ada@shop.io", "ada@shop.io")
+    assert "properties" not in command
 
 
 def test_an_empty_cell_is_absent_and_a_missing_identifier_refused(desk):
@@ -115,6 +138,11 @@ MISFITS = {
         ["--number-column", "'x'"],
     ),
     "nobody": ("mail,x", orders(), ["--email-column", "'mail', 'x'"]),
+    "the only identifier named as something else": (
+        "email",
+        Mapping(verb="identify", columns={"first_name": "email"}),
+        ["no column tells whose row it is", "--email-column"],
+    ),
     "no event": ("email", Mapping(verb="track"), ["--event NAME", "--event-column"]),
     "no list": ("email", Mapping(verb="add_to_list"), ["--list-id", "--list-name"]),
     "a column that is not meant": ("email,x", Mapping(verb="suppress"), ["'x'", "--ignore-others"]),
@@ -137,6 +165,16 @@ MISFITS = {
         "email",
         orders(time_zone="Atlantis/Town"),
         ["--time-zone", "Europe/Berlin"],
+    ),
+    "a typed column that is a field": (
+        "email,tel",
+        orders(columns={"external_id": "tel"}, numbers=("tel",), json=("email",)),
+        ["--number-column", "'tel' is external_id", "--json-column", "'email' is email"],
+    ),
+    "a constant that breaks its field's rule": (
+        "phone_number",
+        orders(constants={"metric": "M", "email": "nope"}),
+        ["--set email", "name@domain.tld"],
     ),
     "no verb": ("email", Mapping(), ["--as track"]),
     "a constant that is no time": (
@@ -165,6 +203,14 @@ def test_what_does_not_fit_is_said_with_the_flag_and_what_there_is(
     assert all(words in found for words in said), found
 
 
+def test_a_typed_column_that_its_field_reads_the_same_way_is_welcome(desk):
+    mapping = orders(numbers=("value",), booleans=("backfill",), json=("properties",))
+    row = 'email,value,backfill,properties\nada@shop.io,9.5,no,"{""a"": 1}"\n'
+    [command] = desk.commands(row, mapping)
+
+    assert command == {"email": "ada@shop.io", "value": 9.5, "properties": {"a": 1}}
+
+
 def test_all_faults_are_said_at_once(faults_of):
     assert len(faults_of("x\n", orders(columns={"value": "a", "time": "b"}))) == 3
 
@@ -188,6 +234,8 @@ def test_a_mapping_file_is_read_and_flags_win(tmp_path):
         ("as = ", "map.toml: Invalid value"),
         ('as = "trick"', "must be one of"),
         ("number = 1", "unknown field"),
+        ('[set]\nevent = "M"\nmetric = "Z"', "set: event and metric are one field"),
+        ('[columns]\nmetric = "M"\nevent = "Z"', "columns: event and metric are one field"),
     ],
 )
 def test_a_mapping_file_that_is_none_is_refused(tmp_path, text, said):

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 from pyarrow import parquet
 
 from klaviyo_relay_worker.load.checkpoint import Position
-from klaviyo_relay_worker.load.errors import LoadError
+from klaviyo_relay_worker.load.errors import LoadError, UsageFaultsError
+from klaviyo_relay_worker.load.mapping import Mapping
 from klaviyo_relay_worker.load.parquet_rows import ParquetRows
 from rows_in_memory import all_rows
 
 ROWS = 50
+ORDERS = Mapping(verb="track", constants={"metric": "Placed Order"})
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,55 @@ def test_no_chunk_is_longer_than_asked(content):
     reader = reader_of(content)
     while rows := reader.read(3):
         assert len(rows) <= 3
+
+
+def late_orders():
+    """Three orders, of which the second ends after the year 9999, and the third has no amount."""
+    output = io.BytesIO()
+    until = pa.array([0, 2**62, 0], pa.timestamp("us", tz="UTC"))
+    emails = [f"p{number}@shop.io" for number in range(3)]
+    table = pa.table({"email": emails, "until": until, "value": [1.5, 2.5, float("nan")]})
+    parquet.write_table(table, output)
+    return output.getvalue()
+
+
+def test_a_cell_that_python_cannot_hold_is_one_refused_row(desk):
+    [(line, field, reason)] = desk.refusals(late_orders(), file="orders.parquet")
+
+    assert (line, field) == (2, "properties.until")
+    assert "year 9999" in reason
+
+
+@pytest.mark.parametrize(
+    "more", [{"ignore": ("until",)}, {"ignore_others": True}], ids=["ignored", "of the others"]
+)
+def test_a_cell_that_nobody_wants_refuses_no_row(desk, more):
+    assert desk.refusals(late_orders(), replace(ORDERS, **more), file="orders.parquet") == []
+
+
+def test_an_unreadable_key_is_no_key(desk):
+    mapping = replace(ORDERS, key="until", ignore=("until",))
+
+    assert [one[:2] for one in desk.refusals(late_orders(), mapping, file="orders.parquet")] == [
+        (2, "until")
+    ]
+
+
+def test_nan_is_absent_as_in_frames(desk):
+    order = desk.order(
+        desk.write(late_orders(), "orders.parquet"), replace(ORDERS, ignore=("until",))
+    )
+    found, _ = desk.preview(order)
+
+    assert [one.get("value") for one in found] == [1.5, 2.5, None]
+
+
+def test_columns_of_one_name_are_refused_before_any_row(desk):
+    output = io.BytesIO()
+    parquet.write_table(pa.table([["a@shop.io"], ["b@shop.io"]], names=["email", "email"]), output)
+
+    with pytest.raises(UsageFaultsError, match="'email' is there 2 times"):
+        desk.refusals(output.getvalue(), ORDERS, file="orders.parquet")
 
 
 def test_what_is_no_parquet_file_is_said():

@@ -54,6 +54,34 @@ def test_a_query_that_is_refused_says_the_databases_words_and_no_statement(query
     assert "lovelace" not in str(caught.value)
 
 
+def test_a_query_goes_to_the_database_as_it_is(query):
+    """Neither a colon nor a percent sign in it is a place for a parameter."""
+    reader = query(
+        "SELECT 'at :noon' AS note, mail FROM orders WHERE mail LIKE 'p1%' AND '%:x' > 1"
+    )
+    assert [cells[0] for _, cells in all_rows(reader)] == ["at :noon"] * 11
+
+
+def test_columns_of_one_name_are_refused_before_any_row(desk, url):
+    """As those of a join by SELECT *: the wrong person's would be taken."""
+    query = "SELECT a.mail AS email, b.mail AS email FROM orders a JOIN orders b"
+    order = desk.order(url, query=query)
+
+    with pytest.raises(UsageFaultsError, match="'email' is there 2 times"):
+        order.maker_of(desk.open(order))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["UPDATE orders SET total = 0", "", "-- nothing"],
+    ids=["an update", "nothing", "a comment"],
+)
+def test_what_is_no_query_is_wrong_usage_and_changes_nothing(query, text):
+    with pytest.raises(UsageFaultsError, match="--query must be a SELECT"):
+        query(text)
+    assert all_rows(query("SELECT count(*) FROM orders WHERE total > 0")) == [(1, (19,))]
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [("no url", "no database URL"), ("sqlite+nosuch:///x", "no database URL")],

@@ -11,7 +11,7 @@ import click
 from klaviyo_relay.commands import VERBS
 from klaviyo_relay_worker.cli.field_help import FIELD_HELP
 from klaviyo_relay_worker.load.errors import UsageFaultsError
-from klaviyo_relay_worker.load.mapping import FIELDS, Mapping, read_mapping
+from klaviyo_relay_worker.load.mapping import FIELDS, Mapping, field_of, read_mapping
 from klaviyo_relay_worker.load.roles import flag_of
 
 _PREFIX = "column_of_"
@@ -96,14 +96,18 @@ def mapping_of(given: dict[str, Any]) -> Mapping:
     """Take the options of a mapping out of all that were given.
 
     Raises:
-        UsageFaultsError: --set or --mapping make no sense.
+        UsageFaultsError: --set or --mapping make no sense, or a field has two values.
     """
     path: Path | None = given.pop("mapping_file")
     constants = _settings(given.pop("settings"))
     for name, field in _SHORTCUTS.items():
         value = given.pop(name)
-        if value is not None:
-            constants[field] = value
+        if value is None:
+            continue
+        if field in constants:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageFaultsError([f"{field} is given twice: by {flag} and by --set"])
+        constants[field] = value
     columns = {field: given.pop(_PREFIX + field) for field in FIELDS}
     others = {name: given.pop(name) for name in Mapping.__struct_fields__ if name in given}
     flags = Mapping(
@@ -115,10 +119,13 @@ def mapping_of(given: dict[str, Any]) -> Mapping:
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name or not value:
             raise UsageFaultsError([f"--set {pair}: must be FIELD=VALUE"])
-        found["metric" if name == "event" else name] = value
+        field = field_of(name)
+        if field in found:
+            raise UsageFaultsError([f"{field} is given twice: by --set"])
+        found[field] = value
     return found

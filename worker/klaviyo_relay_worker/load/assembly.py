@@ -10,10 +10,13 @@ from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Any, Protocol
 
+from klaviyo_relay.arrow_columns import Unreadable
 from klaviyo_relay.errors import InvalidCommandError
+from klaviyo_relay.validation import printable
 from klaviyo_relay_worker.load import cells
 from klaviyo_relay_worker.load.cells import Convert
-from klaviyo_relay_worker.load.roles import Roles
+from klaviyo_relay_worker.load.roles import Roles, no_use
+from klaviyo_relay_worker.load.rows import Patchy
 
 Arguments = dict[str, Any]
 # Field's slot: where the cell is, the field, and the conversion, if its cells need any.
@@ -55,12 +58,16 @@ class _Table:
         self._slots: tuple[_Slot, ...] = tuple(
             (at, field, None if is_text and convert is cells.text else convert)
             for at, column in enumerate(columns)
-            for field, convert in [roles.fields.get(column, (None, None))]
-            if field is not None
+            for field, convert in roles.fields.get(column, ())
         )
         others = _properties(roles, columns)
         self._names = tuple(columns[at] for at in others)
         self._pick = _picker(others)
+        self._used = (
+            *((at, field) for at, field, _ in self._slots),
+            *((at, f"properties.{columns[at]}") for at in others),
+            *((at, column) for at, column in enumerate(columns) if column == roles.key),
+        )
         self._typed = tuple(
             (name, roles.typed[name]) for name in self._names if name in roles.typed
         )
@@ -69,12 +76,14 @@ class _Table:
         """The arguments.
 
         Raises:
-            InvalidCommandError: a cell cannot be converted.
+            InvalidCommandError: a cell could not be read, or cannot be converted.
         """
         if len(row) != self._width:
             raise InvalidCommandError(
                 "csv", f"has {len(row)} cells, and the header names {self._width} columns"
             )
+        if type(row) is Patchy:
+            self._check(row)
         arguments = dict(self._constants)
         for at, field, convert in self._slots:
             cell = row[at]
@@ -83,6 +92,13 @@ class _Table:
         if self._names and (found := self._properties(row)):
             _merge(arguments, found)
         return arguments
+
+    def _check(self, row: Patchy) -> None:
+        """Refuse a cell that could not be read, unless nobody wants it."""
+        for at, field in self._used:
+            cell = row[at]
+            if type(cell) is Unreadable:
+                raise InvalidCommandError(field, cell.rule)
 
     def _properties(self, row: Sequence[Any]) -> Arguments:
         named = zip(self._names, self._pick(row), strict=True)
@@ -118,15 +134,24 @@ class _Objects:
         for name, cell in row.items():
             if cell is None or cell == "":
                 continue
-            if (role := roles.fields.get(name)) is not None:
-                field, convert = role
-                arguments[field] = convert(field, cell)
-            elif roles.has_properties and name not in roles.ignored:
-                typed = roles.typed.get(name)
-                found[name] = cell if typed is None else typed(f"properties.{name}", cell)
-        if found:
-            _merge(arguments, found)
+            if (readings := roles.fields.get(name)) is not None:
+                for field, convert in readings:
+                    arguments[field] = convert(field, cell)
+            elif name not in roles.ignored:
+                found[name] = cell
+        if found and roles.others != "left out":
+            self._take(arguments, found)
         return arguments
+
+    def _take(self, arguments: Arguments, found: Arguments) -> None:
+        """Add members that are no field, if the verb takes properties."""
+        roles = self._roles
+        if roles.others == "refused":
+            raise InvalidCommandError(printable(next(iter(found))), no_use(roles.kind, "it"))
+        for name, convert in roles.typed.items():
+            if name in found:
+                found[name] = convert(f"properties.{name}", found[name])
+        _merge(arguments, found)
 
 
 def _present(named: Iterable[tuple[str, Any]]) -> Arguments:
@@ -138,7 +163,7 @@ def _present_text(named: Iterable[tuple[str, Any]]) -> Arguments:
 
 
 def _properties(roles: Roles, columns: Sequence[str]) -> list[int]:
-    if not roles.has_properties:
+    if roles.others != "properties":
         return []
     return [
         at
@@ -156,5 +181,7 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 def _merge(arguments: Arguments, found: Arguments) -> None:
     """Columns of their own beside a column that holds properties as JSON."""
-    given = arguments.get("properties")
-    arguments["properties"] = {**given, **found} if isinstance(given, dict) else found
+    given = arguments.get("properties", {})
+    # What is no object stays, and the command refuses it.
+    if isinstance(given, dict):
+        arguments["properties"] = {**given, **found}

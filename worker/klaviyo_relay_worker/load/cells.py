@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -30,8 +31,8 @@ _MILLISECONDS_FROM = 10**11
 
 
 def text(_field: str, value: Any) -> Any:
-    """Whole numbers, as databases keep identifiers, become their digits."""
-    return str(value) if type(value) is int else value
+    """Whole numbers and UUIDs, as databases keep identifiers, become text."""
+    return str(value) if type(value) is int or isinstance(value, UUID) else value
 
 
 def number(field: str, value: Any) -> Any:
@@ -65,7 +66,7 @@ def decoded(field: str, value: Any) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise InvalidCommandError(field, "must be JSON") from None
 
 

@@ -198,9 +198,11 @@ class ReadyMaker(Maker):
         if type(verb) is not str:
             raise InvalidCommandError("verb", "is missing; or say --as VERB for all rows")
         if verb == "track":
-            arguments.setdefault("unique_id", self._unique_id_of(row, number))
-            if not self._live:
-                arguments.setdefault("backfill", True)
+            # Exporters write null for what they do not have: it is not given, as in all commands.
+            if arguments.get("unique_id") is None:
+                arguments["unique_id"] = self._unique_id_of(row, number)
+            if not self._live and arguments.get("backfill") is None:
+                arguments["backfill"] = True
             if not isinstance(arguments.get("profile"), dict | None):
                 raise InvalidCommandError("profile", "must be an object")
         return commands_of(verb, arguments)

@@ -91,9 +91,23 @@ def read_mapping(path: Path) -> Mapping:
     if found.verb is not None and found.verb not in VERBS:
         raise UsageFaultsError([f"--mapping {path}: as must be one of {', '.join(VERBS)}"])
     return msgspec.structs.replace(
-        found, columns=_by_field(found.columns), constants=_by_field(found.constants)
+        found,
+        columns=_by_field(f"--mapping {path}: columns", found.columns),
+        constants=_by_field(f"--mapping {path}: set", found.constants),
     )
 
 
-def _by_field(given: dict[str, Any]) -> dict[str, Any]:
-    return {_ALIASES.get(name, name): value for name, value in given.items()}
+def field_of(name: str) -> str:
+    """The field that a mapping means by a name."""
+    return _ALIASES.get(name, name)
+
+
+def _by_field(place: str, given: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        field = field_of(name)
+        if field in found:
+            names = sorted(one for one in given if field_of(one) == field)
+            raise UsageFaultsError([f"{place}: {' and '.join(names)} are one field"])
+        found[field] = value
+    return found

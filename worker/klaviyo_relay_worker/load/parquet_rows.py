@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import IO, Any
 
+from klaviyo_relay.arrow_columns import cells_of
 from klaviyo_relay_worker.load.checkpoint import Position
 from klaviyo_relay_worker.load.errors import LoadError, UsageFaultsError
-from klaviyo_relay_worker.load.rows import Row
+from klaviyo_relay_worker.load.rows import Patchy, Row
 
 
 class ParquetRows:
@@ -66,10 +68,9 @@ class ParquetRows:
             ) from None
         if batch is None:
             return []
-        cells = zip(*(_plain(column) for column in batch.columns), strict=True)
         first = self._row + 1
         self._row += batch.num_rows
-        return list(enumerate(cells, first))
+        return list(enumerate(_cells_of(batch.columns), first))
 
     def _from(self, row: int, most: int) -> Iterator[Any]:
         metadata = self._file.metadata
@@ -92,12 +93,10 @@ class ParquetRows:
         self._source.close()
 
 
-def _plain(column: Any) -> list[Any]:
-    """A column's values as Python's own; nanoseconds, which Python has not, become microseconds."""
-    kind = column.type
-    if str(kind).startswith("timestamp[ns"):
-        import pyarrow as pa
-
-        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
-    found: list[Any] = column.to_pylist()
-    return found
+def _cells_of(columns: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """The cells of each row."""
+    found = [cells_of(column) for column in columns]
+    rows = list(zip(*(column.values for column in found), strict=True))
+    for at in chain.from_iterable(column.unreadable for column in found):
+        rows[at] = Patchy(rows[at])
+    return rows

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 from msgspec.structs import fields
 
-from klaviyo_relay import validation
-from klaviyo_relay.commands import Command, Track
+from klaviyo_relay.commands import CHECK_OF_FIELD, Command, Track
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay_worker.load import cells
 from klaviyo_relay_worker.load.cells import Convert
@@ -28,13 +28,11 @@ _CONVERSIONS: dict[str, Convert] = {
     "append": cells.decoded,
     "unappend": cells.decoded,
 }
-_CHECKS: dict[str, Convert] = {
-    "list_id": validation.list_id,
-    "value_currency": validation.currency,
-    "time": validation.time,
-    "consented_at": validation.past_time,
-}
 _NEEDED_FLAGS = {"metric": "--event NAME or --event-column COLUMN"}
+_FLAGS_OF_CONSTANTS = {"metric": "--event", "list_id": "--list-id", "list_name": "--list-name"}
+
+# A field, and how cells become what it takes.
+Reading = tuple[str, Convert]
 
 
 class Roles(Struct, frozen=True):
@@ -42,20 +40,20 @@ class Roles(Struct, frozen=True):
 
     Attributes:
         kind: of all commands.
-        fields: column -> field and how its cells are converted.
+        fields: column -> the fields that it is.
         typed: column -> how its cells are converted, as properties.
         ignored: columns that are left out.
-        has_properties: what is none of these becomes a property; otherwise it is left out.
+        others: what becomes of a column that is none of these.
         constants: field -> value of all rows.
         key: column that knows a row again, or None.
         named: columns that the mapping names, and that should be there.
     """
 
     kind: type[Command]
-    fields: dict[str, tuple[str, Convert]]
+    fields: dict[str, tuple[Reading, ...]]
     typed: dict[str, Convert]
     ignored: frozenset[str]
-    has_properties: bool
+    others: Literal["properties", "left out", "refused"]
     constants: dict[str, object]
     key: str | None
     named: frozenset[str]
@@ -83,29 +81,54 @@ def roles_of(mapping: Mapping, kind: type[Command], columns: Sequence[str] | Non
     constants = _constants(mapping, kind, moment, faults)
     if faults:
         raise UsageFaultsError(faults)
-    has_properties = "properties" in known and not mapping.ignore_others
+    others: Any = "properties" if "properties" in known else "refused"
     return Roles(
         kind=kind,
-        fields={
-            column: (field, moment if field in _TIMES else _CONVERSIONS.get(field, cells.text))
-            for field, column in _all_columns(mapping, known).items()
-        },
-        typed={
-            **dict.fromkeys(mapping.numbers, cells.number),
-            **dict.fromkeys(mapping.booleans, cells.boolean),
-            **dict.fromkeys(mapping.json, cells.decoded),
-        },
+        fields=_readings(_all_columns(mapping, known), moment),
+        typed={column: convert for _, column, convert in _typed(mapping)},
         ignored=frozenset(mapping.ignore),
-        has_properties=has_properties,
+        others="left out" if mapping.ignore_others else others,
         constants=constants,
         key=mapping.key,
         named=frozenset(column for _, column in _named(mapping)),
     )
 
 
+def no_use(kind: type[Command], names: str) -> str:
+    """What is said of columns that could only be properties, of a kind that has none."""
+    verb = kind.__struct_config__.tag
+    return (
+        f"{verb} takes no properties, so it has no use for {names}:"
+        " --ignore-others leaves out what is no field"
+    )
+
+
+def _readings(columns: dict[str, str], moment: Convert) -> dict[str, tuple[Reading, ...]]:
+    """Column -> what it is, from field -> column: one column may be several fields."""
+    found: dict[str, tuple[Reading, ...]] = {}
+    for field, column in columns.items():
+        found[column] = (*found.get(column, ()), (field, _conversion(field, moment)))
+    return found
+
+
+def _conversion(field: str, moment: Convert) -> Convert:
+    return moment if field in _TIMES else _CONVERSIONS.get(field, cells.text)
+
+
+def _typed(mapping: Mapping) -> Iterator[tuple[str, str, Convert]]:
+    """Flag, column and conversion, for each column whose text was said to be something else."""
+    for flag, some, convert in (
+        ("--number-column", mapping.numbers, cells.number),
+        ("--boolean-column", mapping.booleans, cells.boolean),
+        ("--json-column", mapping.json, cells.decoded),
+    ):
+        for column in some:
+            yield flag, column, convert
+
+
 def _all_columns(mapping: Mapping, known: Sequence[str]) -> dict[str, str]:
     """Field -> column: those that the mapping names, and those of a field's own name."""
-    taken = {*mapping.columns.values(), *mapping.ignore, mapping.key}
+    taken = {*mapping.columns.values(), *mapping.ignore}
     by_themselves = {
         name: name
         for name in known
@@ -119,17 +142,16 @@ def _constants(
 ) -> dict[str, object]:
     """What all rows have; what is wrong with it is said once, not for each row."""
     found: dict[str, object] = {"backfill": True} if kind is Track and not mapping.live else {}
-    for field, value in mapping.constants.items():
-        convert = moment if field in _TIMES else _CONVERSIONS.get(field, cells.text)
+    for field in kind.__struct_fields__:
+        if field not in mapping.constants:
+            continue
         try:
-            found[field] = _CHECKS.get(field, _as_it_is)(field, convert(field, value))
+            value = _conversion(field, moment)(field, mapping.constants[field])
+            found[field] = CHECK_OF_FIELD[field](field, value)
         except InvalidCommandError as error:
-            faults.append(f"--{field.replace('_', '-')} (or --set): {error.rule}")
+            flag = _FLAGS_OF_CONSTANTS.get(field, f"--set {field}")
+            faults.append(f"{flag}: {error.rule}")
     return found
-
-
-def _as_it_is(_field: str, value: Any) -> Any:
-    return value
 
 
 def _faults(
@@ -144,27 +166,38 @@ def _faults(
             yield f"{field} is given both as a column ({flag_of(field)}) and for all rows"
     if mapping.key is not None and (kind is not Track or "unique_id" in mapping.columns):
         yield "--key-column is for --as track, and not beside --unique-id-column"
+    yield from _typed_fields(mapping, known)
     if columns is not None:
+        yield from _repeated(columns)
         yield from _unknown_columns(mapping, columns)
         given = _given(mapping, known, columns)
         yield from _lacking_fields(mapping, kind, given, columns)
         yield from _lacking_person(kind, given, columns)
         yield from _lacking_list(mapping, kind, known, given)
-        yield from _left_over(mapping, known, columns)
+        yield from _left_over(mapping, kind, known, columns)
 
 
 def _named(mapping: Mapping) -> list[tuple[str, str]]:
     """Flag and column, for each column that the mapping names."""
     named = [(flag_of(field), column) for field, column in mapping.columns.items()]
     named += [("--key-column", mapping.key)] if mapping.key is not None else []
-    for flag, some in (
-        ("--number-column", mapping.numbers),
-        ("--boolean-column", mapping.booleans),
-        ("--json-column", mapping.json),
-        ("--ignore-column", mapping.ignore),
-    ):
-        named += [(flag, column) for column in some]
-    return named
+    named += [(flag, column) for flag, column, _ in _typed(mapping)]
+    return named + [("--ignore-column", column) for column in mapping.ignore]
+
+
+def _typed_fields(mapping: Mapping, known: Sequence[str]) -> Iterator[str]:
+    """Columns whose type the field says that they are, and another than the flag's."""
+    columns = _all_columns(mapping, known)
+    for flag, column, convert in _typed(mapping):
+        for field in known:
+            if columns.get(field) == column and _CONVERSIONS.get(field) is not convert:
+                yield f"{flag} is for properties, and the column {column!r} is {field}"
+
+
+def _repeated(columns: Sequence[str]) -> Iterator[str]:
+    for name, many in Counter(columns).items():
+        if many > 1:
+            yield f"the column {name!r} is there {many} times: give each a name of its own"
 
 
 def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
@@ -175,8 +208,8 @@ def _unknown_columns(mapping: Mapping, columns: Sequence[str]) -> Iterator[str]:
 
 def _given(mapping: Mapping, known: Sequence[str], columns: Sequence[str]) -> set[str]:
     """The fields that have a value in some row."""
-    by_themselves = {name for name in known if name in columns and name not in mapping.ignore}
-    return by_themselves.union(mapping.columns, mapping.constants)
+    there = {field for field, column in _all_columns(mapping, known).items() if column in columns}
+    return there.union(mapping.columns, mapping.constants)
 
 
 def _lacking_fields(
@@ -205,16 +238,15 @@ def _lacking_list(
         yield f"{mapping.verb} needs a list: say --list-id ID or --list-name NAME"
 
 
-def _left_over(mapping: Mapping, known: Sequence[str], columns: Sequence[str]) -> Iterator[str]:
+def _left_over(
+    mapping: Mapping, kind: type[Command], known: Sequence[str], columns: Sequence[str]
+) -> Iterator[str]:
     if "properties" in known or mapping.ignore_others:
         return
     used = {*_all_columns(mapping, known).values(), *mapping.ignore}
     left = [name for name in columns if name not in used]
     if left:
-        yield (
-            f"{mapping.verb} takes no properties, so it has no use for {_listed(left)}:"
-            " leave them out with --ignore-others"
-        )
+        yield no_use(kind, _listed(left))
 
 
 def _zone(name: str | None) -> tuple[ZoneInfo | None, list[str]]:

@@ -43,6 +43,12 @@ class Broken(NamedTuple):
     text: str = ""
 
 
+class Patchy(tuple[Any, ...]):
+    """The cells of a row of which some are `Unreadable`."""
+
+    __slots__ = ()
+
+
 # The line where it begins, and its cells by position or by name.
 Row = tuple[int, Any]
 

@@ -10,7 +10,7 @@ from klaviyo_relay_worker.load.errors import LoadError, UsageFaultsError
 from klaviyo_relay_worker.load.rows import Row
 
 # With drivers that can, the server keeps the result and hands out so many rows at a time.
-_FETCHED = 1_000
+_OPTIONS = {"stream_results": True, "yield_per": 1_000, "no_parameters": True}
 _ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 
@@ -24,7 +24,8 @@ class SqlRows:
         """Run the query.
 
         Raises:
-            UsageFaultsError: SQLAlchemy or the database's driver is missing, or the URL is none.
+            UsageFaultsError: SQLAlchemy or the database's driver is missing, the URL is none, or
+                the query has no rows to give.
             LoadError: the database refused.
         """
         try:
@@ -37,14 +38,17 @@ class SqlRows:
         self._engine = _engine_of(sqlalchemy, url)
         try:
             self._connection = self._engine.connect()
-            options = {"stream_results": True, "yield_per": _FETCHED}
-            self._result: Any = self._connection.execution_options(**options).execute(
-                sqlalchemy.text(query)
+            # As it is: no colon and no percent sign in it is a parameter's place.
+            self._result: Any = self._connection.execution_options(**_OPTIONS).exec_driver_sql(
+                query
             )
-            self.columns: tuple[str, ...] = tuple(self._result.keys())
         except self._refusals as error:
             self._engine.dispose()
             raise LoadError(f"the database refused the query: {_said(error)}") from None
+        if not self._result.returns_rows:
+            self.close()
+            raise UsageFaultsError(["--query must be a SELECT: this one gives no rows"])
+        self.columns: tuple[str, ...] = tuple(self._result.keys())
         self._row = 0
 
     @property
