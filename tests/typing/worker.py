@@ -87,6 +87,7 @@ with Reader.from_env("shop", patience=300, environ={}) as klaviyo:
 
     klaviyo.profiles.get(email=ADA)  # type: ignore[call-arg]
     klaviyo.lists.subscribers("Y6nRLr", channel="fax")  # type: ignore[arg-type]
+    klaviyo.lists.exclusions("Y6nRLr", reason="unsubscribe")  # type: ignore[arg-type]
     klaviyo.metrics.aggregate(metric="M", start=NOW, end=NOW, interval="year")  # type: ignore[arg-type]
 
     # A read is an iterator, and its pages carry the cursor to go on from.

@@ -27,6 +27,8 @@ BAD = {
     "since": lambda reader: reader.events.all(since=1_700_000_000),
     "until": lambda reader: reader.events.all(until=datetime(2026, 1, 1)),  # noqa: DTZ001 - what is refused
     "count": lambda reader: reader.events.all(count=0),
+    "channel": lambda reader: reader.lists.subscribers("ABCDEF", channel="fax"),
+    "reason": lambda reader: reader.profiles.suppressed(reason="NOPE"),
     "cursor": lambda reader: reader.profiles.all(emails=[ADA], cursor="c"),
     "metric_id | metric": lambda reader: reader.metrics.aggregate(
         start="2026-01-01", end="2026-02-01"

@@ -18,6 +18,7 @@ from msgspec import Struct
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
 from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo.arguments import among
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.resources import time_of
 
@@ -89,8 +90,7 @@ class AggregateQuery(Struct, frozen=True, kw_only=True):
         """
         if self.start >= self.end:
             raise InvalidArgumentError("end", "must be later than start")
-        if self.interval not in INTERVALS:
-            raise InvalidArgumentError("interval", f"must be one of {', '.join(INTERVALS)}")
+        among("interval", self.interval, INTERVALS)
         _check_names("measurements", self.measurements, MEASUREMENTS)
         if not self.measurements:
             raise InvalidArgumentError("measurements", f"needs some of {', '.join(MEASUREMENTS)}")

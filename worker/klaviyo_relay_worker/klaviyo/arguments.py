@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -66,6 +66,12 @@ def number(argument: str, value: int | None) -> int | None:
             argument, "must be a whole number from 1 on; leave it out for all"
         )
     return value
+
+
+def among(argument: str, value: object, known: Sequence[str]) -> None:
+    """Refuse a word that is none of those: an answer to it would be empty, and no error."""
+    if value not in known:
+        raise InvalidArgumentError(argument, f"must be one of {', '.join(known)}")
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[str, Any]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.klaviyo.arguments import Moment, moment
+from klaviyo_relay_worker.klaviyo.arguments import Moment, among
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted
 from klaviyo_relay_worker.klaviyo.group import each
 from klaviyo_relay_worker.klaviyo.membership import Membership
 from klaviyo_relay_worker.klaviyo.pages import Pages
 from klaviyo_relay_worker.klaviyo.resources import (
+    CHANNELS,
     Channel,
     Exclusion,
     MailingList,
     Profile,
+    Reason,
     read,
 )
 
@@ -95,6 +97,7 @@ class Lists(Membership):
             channel: email: nothing suppresses it, here or everywhere; sms: it was consented to.
             count, cursor: as in `members`.
         """
+        among("channel", channel, CHANNELS)
         identity = self._id_given(list_id, list_name)
         return self._of(
             identity,
@@ -111,7 +114,7 @@ class Lists(Membership):
         list_id: str | None = None,
         *,
         list_name: str | None = None,
-        reason: str | None = None,
+        reason: Reason | None = None,
         since: Moment | None = None,
         count: int | None = None,
         cursor: str | None = None,
@@ -122,12 +125,12 @@ class Lists(Membership):
 
         Args:
             list_id, list_name: which list.
-            reason: only this one, such as UNSUBSCRIBE.
+            reason: only this one, such as UNSUBSCRIBE; see `Profiles.suppressed`.
             since: only from this time on.
             count, cursor: as in `members`.
         """
         identity = self._id_given(list_id, list_name)
-        wanted = Wanted(identity, reason, None if since is None else moment("since", since))
+        wanted = Wanted.checked(identity, reason, since)
         return self._pages(
             limits.GET_PROFILES,
             [wanted.path(cursor)],

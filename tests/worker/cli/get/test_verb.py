@@ -98,6 +98,16 @@ BAD_INPUT = {
         "--since: must be a time",
         2,
     ),
+    "suppressed for no reason of Klaviyo's": (
+        ("suppressed", "--reason", "NOPE"),
+        "'--reason': 'NOPE' is not one of",
+        2,
+    ),
+    "exclusions for no reason of Klaviyo's": (
+        ("exclusions", "--list-id", "ABCDEF", "--reason", "NOPE"),
+        "'--reason': 'NOPE' is not one of",
+        2,
+    ),
     "updated since a word": (
         ("profiles", "--updated-since", "soon"),
         "--updated-since: must be a time",
@@ -130,3 +140,11 @@ def test_the_help_of_each_verb_has_an_example_on_a_line_of_its_own(typed, name):
     code, out, _err = typed(name, "--help")
     assert code == 0
     assert f"\n    klaviyo-relay get {name} " in out or f"\n    klaviyo-relay get {name}\n" in out
+
+
+@pytest.mark.parametrize("reason", ["HARD_BOUNCE", "hard_bounce"])
+def test_a_reason_may_be_written_in_small_letters(typed, sandbox, reason):
+    sandbox.add_push_token("ada@shop.io", "token/1")
+    sandbox.suppress("ada@shop.io", "HARD_BOUNCE")
+    code, out, _err = typed("suppressed", "--reason", reason, "--json")
+    assert (code, out.count("ada@shop.io")) == (0, 1)

@@ -9,7 +9,14 @@ import click
 from klaviyo_relay_worker.cli.get.columns import EXCLUSIONS, LISTS, MEMBERS, SEGMENTS
 from klaviyo_relay_worker.cli.get.desk import Desk
 from klaviyo_relay_worker.cli.get.verb import Listing, LongListing, Verb
-from klaviyo_relay_worker.cli.get.whom import Function, one_of, people_given, people_options
+from klaviyo_relay_worker.cli.get.whom import (
+    Function,
+    one_of,
+    people_given,
+    people_options,
+    reason_option,
+)
+from klaviyo_relay_worker.klaviyo.resources import CHANNELS
 
 _since = click.option("--since", metavar="TIME", help="only at this time or later")
 _with_count = click.option(
@@ -117,7 +124,7 @@ def members(
 @people_options
 @click.option(
     "--channel",
-    type=click.Choice(["email", "sms"]),
+    type=click.Choice(CHANNELS, case_sensitive=False),
     default="email",
     show_default=True,
     help="which consent counts",
@@ -145,7 +152,7 @@ def subscribers(
 
 @click.command(cls=LongListing)
 @_list_options
-@click.option("--reason", help="only this one, such as UNSUBSCRIBE")
+@reason_option
 @_since
 def exclusions(desk: Desk, **given: Any) -> None:
     r"""Who gets no email of a list though they may be on it, why, and since when.
