@@ -126,7 +126,9 @@ def number(field: str, value: object) -> int | float:
         return value
     if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]  # not narrowed by type()
         return float(value)  # type: ignore[arg-type]  # not narrowed by type()
-    raise InvalidCommandError(field, _NUMBER)
+    kind = type(value)
+    found = "" if kind in (int, float, Decimal) else f", not {kind.__name__}"
+    raise InvalidCommandError(field, _NUMBER + found)
 
 
 def time(field: str, value: object) -> str:

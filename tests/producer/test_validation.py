@@ -294,3 +294,15 @@ def test_a_body_larger_than_allowed_is_refused_with_both_sizes():
 
     with pytest.raises(InvalidCommandError, match=r"track: .*10 bytes.* 11"):
         validation.json_size("track", 11, 10)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("23.99", "str"), (True, "bool"), (None, "NoneType")])
+def test_what_is_no_number_is_told_by_its_type(value, kind):
+    error = refusal(validation.number, value)
+    assert error.rule.endswith(f", not {kind}")
+    assert "23.99" not in str(error)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, Decimal("sNaN"), 2**63])
+def test_a_number_that_is_too_much_is_not_told_to_be_another_type(value):
+    assert ", not " not in refusal(validation.number, value).rule
