@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, listed, moment, people, text
 from klaviyo_relay_worker.klaviyo.exchange import Request
@@ -31,7 +31,8 @@ class Membership(Group):
         """The id of the one with this name.
 
         Raises:
-            InvalidArgumentError: there is none, or several.
+            NotFoundError: there is none.
+            InvalidArgumentError: there are several.
         """
         return self._id_of(name)
 
@@ -58,7 +59,7 @@ class Membership(Group):
         if len(found) == 1:
             return found[0]
         if not found:
-            raise InvalidArgumentError(argument, f"Klaviyo has no {self._kind} of this name")
+            raise NotFoundError(f"{argument}: Klaviyo has no {self._kind} of this name", 404)
         shared = f"{len(found)} {self._kind}s share this name; give {self._kind}_id, one of"
         raise InvalidArgumentError(argument, f"{shared} {', '.join(found)}")
 

@@ -35,9 +35,10 @@ REQUEST_SECONDS = 30.0
 class Reader:
     """Reads one account.
 
-    Each method may raise a `KlaviyoError`, or an `InvalidArgumentError` before anything is asked
+    Each method may raise a `KlaviyoError`, or an `InvalidArgumentError` before anything is read
     (see `klaviyo_relay_worker.errors`), or a `klaviyo_relay.errors.RedisUnavailableError`; a
-    method that gives an iterator raises the first and the last while it is iterated over.
+    method that gives an iterator raises the first and the last while it is iterated over, but for
+    a name, which is looked up at the call.
 
     Args:
         access: how Klaviyo is asked.

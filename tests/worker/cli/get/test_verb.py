@@ -8,7 +8,7 @@ from klaviyo_relay_worker.cli import commands
 
 BAD_INPUT = {
     "since a word": (("events", "--since", "yesterday"), "--since: must be a time", 2),
-    "an unknown metric": (("events", "--metric", "Nope"), "--metric: Klaviyo has no metric", 2),
+    "an unknown metric": (("events", "--metric", "Nope"), "--metric: Klaviyo has no metric", 1),
     "a metric twice over": (
         ("events", "--metric", "A", "--metric-id", "B"),
         "--metric-id | --metric: give one",
@@ -81,7 +81,12 @@ BAD_INPUT = {
     "members of no list of that name": (
         ("members", "--list-name", "None"),
         "--list-name: Klaviyo has no list",
-        2,
+        1,
+    ),
+    "members of no segment of that name": (
+        ("members", "--segment-name", "None"),
+        "--segment-name: Klaviyo has no segment",
+        1,
     ),
     "members of nothing": (
         ("members",),
