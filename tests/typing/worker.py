@@ -77,6 +77,7 @@ with Reader.from_env("shop", patience=300, environ={}) as klaviyo:
     )
     assert_type(klaviyo.lists.all(), Pages[MailingList])
     assert_type(klaviyo.lists.get("Y6nRLr", with_count=True).profile_count, int | None)
+    assert_type(klaviyo.lists.get(list_name="News"), MailingList)
     assert_type(klaviyo.lists.id_of("News"), str)
     assert_type(klaviyo.lists.members(list_name="News"), Pages[Profile])
     assert_type(klaviyo.lists.subscribers("Y6nRLr", channel="sms"), Pages[Profile])

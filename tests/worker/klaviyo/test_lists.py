@@ -21,3 +21,11 @@ def test_subscribers_of_a_channel_that_there_is_not_are_refused(reader, sandbox,
     list_id = sandbox.create_list("News")
     with pytest.raises(InvalidArgumentError, match=r"^channel: must be one of email, sms$"):
         reader.lists.subscribers(list_id, channel=channel)
+
+
+def test_a_list_and_a_segment_are_got_by_their_names_too(reader, account, sandbox):
+    list_id = sandbox.create_list("News")
+    segment_id = sandbox.create_segment("VIP", account.person("ada@shop.io"))
+    assert reader.lists.get(list_name="News").id == list_id
+    assert reader.lists.get(list_name="News", with_count=True).profile_count == 0
+    assert reader.segments.get(segment_name="VIP").id == segment_id

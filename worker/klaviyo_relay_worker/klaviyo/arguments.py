@@ -45,6 +45,12 @@ def text(argument: str, value: object) -> str:
         return validation.text(argument, value)
 
 
+def account(argument: str, value: object) -> str:
+    """The name of an account."""
+    with _as_argument():
+        return validation.account(argument, value)
+
+
 def path_part(argument: str, value: object) -> str:
     """An id, encoded for a path."""
     return quote(text(argument, value), safe="")

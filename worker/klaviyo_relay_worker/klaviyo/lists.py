@@ -34,17 +34,23 @@ class Lists(Membership):
         """All lists."""
         return self._pages(limits.GET_LISTS, ["/api/lists"], each(MailingList))
 
-    def get(self, list_id: str, *, with_count: bool = False) -> MailingList:
+    def get(
+        self,
+        list_id: str | None = None,
+        *,
+        list_name: str | None = None,
+        with_count: bool = False,
+    ) -> MailingList:
         """A list.
 
         Args:
-            list_id: Klaviyo's.
+            list_id, list_name: which list.
             with_count: with `profile_count`; Klaviyo takes 15 such requests a minute.
 
         Raises:
-            NotFoundError: there is none by this id.
+            NotFoundError: there is none by this id or name.
         """
-        return read(MailingList, self._get(list_id, with_count=with_count))
+        return read(MailingList, self._get(list_id, list_name, with_count=with_count))
 
     def members(
         self,

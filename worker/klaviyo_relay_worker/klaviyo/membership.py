@@ -36,14 +36,13 @@ class Membership(Group):
         """
         return self._id_of(name)
 
-    def _get(self, identity: str, *, with_count: bool) -> dict[str, Any]:
-        argument = f"{self._kind}_id"
+    def _get(self, identity: str | None, name: str | None, *, with_count: bool) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if with_count:
             more[f"additional_fields_{self._kind}"] = "profile_count"
-        path = query.path(f"/api/{self._kind}s/{listed(argument, identity)}", **more)
+        path = query.path(f"/api/{self._kind}s/{self._id_given(identity, name)}", **more)
         limit = self._with_count if with_count else ""
-        return self._one(self._single, path, argument, limit=limit)
+        return self._one(self._single, path, f"{self._kind}_id", limit=limit)
 
     def _id_given(self, identity: str | None, name: str | None) -> str:
         argument, value = chosen({f"{self._kind}_id": identity, f"{self._kind}_name": name})

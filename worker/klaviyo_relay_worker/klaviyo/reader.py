@@ -17,6 +17,7 @@ from typing import Self
 
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.redis_clients import connect
+from klaviyo_relay_worker.klaviyo import arguments
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.events import Events
@@ -84,6 +85,7 @@ class Reader:
         patience: float = PATIENCE_SECONDS,
     ) -> Reader:
         """The same with settings made by hand."""
+        arguments.account("account", account)
         key = settings.api_keys.get(account)
         if key is None:
             text = f"account {account}: no API key for it here; set {variable_of(account)}"

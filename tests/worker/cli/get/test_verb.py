@@ -46,6 +46,22 @@ BAD_INPUT = {
         2,
     ),
     "an account without a key": (("lists", "--account", "other"), "KLAVIYO_API_KEY_OTHER", 2),
+    "an account that none can be": (
+        ("lists", "--account", "Bad!"),
+        "--account: must be 1-32 lower-case letters",
+        2,
+    ),
+    "a list by its id and its name": (
+        ("list", "ABCDEF", "--list-name", "Twice"),
+        "ID | --list-name: exactly one",
+        2,
+    ),
+    "a segment by nothing": (("segment",), "ID | --segment-name: exactly one", 2),
+    "one of two lists": (
+        ("list", "--list-name", "Twice"),
+        "2 lists share this name; give ID, one of",
+        2,
+    ),
     "a profile without a name": (
         ("profile",),
         "ID | --email | --phone-number | --external-id: exactly one",

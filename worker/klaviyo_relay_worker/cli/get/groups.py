@@ -22,20 +22,18 @@ _since = click.option("--since", metavar="TIME", help="only at this time or late
 _with_count = click.option(
     "--with-count", is_flag=True, help="with the number of its members; 15 a minute at most"
 )
+_list_name = click.option("--list-name", metavar="NAME", help="the list, if no other has its name")
+_segment_name = click.option(
+    "--segment-name", metavar="NAME", help="the segment, if no other has its name"
+)
 
 
 def _list_options(function: Function) -> Function:
-    function = click.option(
-        "--list-name", metavar="NAME", help="the list, if no other has its name"
-    )(function)
-    return click.option("--list-id", metavar="ID", help="the list")(function)
+    return click.option("--list-id", metavar="ID", help="the list")(_list_name(function))
 
 
 def _segment_options(function: Function) -> Function:
-    function = click.option(
-        "--segment-name", metavar="NAME", help="the segment, if no other has its name"
-    )(function)
-    return click.option("--segment-id", metavar="ID", help="the segment")(function)
+    return click.option("--segment-id", metavar="ID", help="the segment")(_segment_name(function))
 
 
 @click.command(cls=Listing)
@@ -50,16 +48,18 @@ def lists(desk: Desk) -> None:
 
 
 @click.command("list", cls=Verb)
-@click.argument("list_id", metavar="ID")
+@click.argument("list_id", metavar="[ID]", required=False)
+@_list_name
 @_with_count
-def one_list(desk: Desk, list_id: str, *, with_count: bool) -> None:
+def one_list(desk: Desk, **given: Any) -> None:
     r"""One list.
 
     \b
-    Example:
+    Examples:
       klaviyo-relay get list UY6zLP --with-count
+      klaviyo-relay get list --list-name Newsletter
     """
-    desk.show_one(desk.reader.lists.get(list_id, with_count=with_count), LISTS)
+    desk.show_one(desk.reader.lists.get(**given), LISTS)
 
 
 @click.command(cls=Listing)
@@ -74,16 +74,17 @@ def segments(desk: Desk) -> None:
 
 
 @click.command("segment", cls=Verb)
-@click.argument("segment_id", metavar="ID")
+@click.argument("segment_id", metavar="[ID]", required=False)
+@_segment_name
 @_with_count
-def one_segment(desk: Desk, segment_id: str, *, with_count: bool) -> None:
+def one_segment(desk: Desk, **given: Any) -> None:
     r"""One segment.
 
     \b
     Example:
       klaviyo-relay get segment Q7bZpd --with-count
     """
-    desk.show_one(desk.reader.segments.get(segment_id, with_count=with_count), SEGMENTS)
+    desk.show_one(desk.reader.segments.get(**given), SEGMENTS)
 
 
 @click.command(cls=LongListing)
