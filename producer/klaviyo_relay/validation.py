@@ -131,6 +131,13 @@ def number(field: str, value: object) -> int | float:
     raise InvalidCommandError(field, _NUMBER + found)
 
 
+def seconds(field: str, value: object) -> float:
+    """How long to wait: a number from 0 on, infinity included."""
+    if type(value) in (int, float) and value >= 0:  # type: ignore[operator]  # not narrowed by type()
+        return value  # type: ignore[return-value]  # the same
+    raise InvalidCommandError(field, "must be a number of seconds from 0 on")
+
+
 def time(field: str, value: object) -> str:
     """A moment after 1990 and at most a year ahead, as ISO 8601 in UTC.
 

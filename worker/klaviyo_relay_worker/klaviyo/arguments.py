@@ -51,6 +51,12 @@ def account(argument: str, value: object) -> str:
         return validation.account(argument, value)
 
 
+def seconds(argument: str, value: object) -> float:
+    """How long to wait."""
+    with _as_argument():
+        return validation.seconds(argument, value)
+
+
 def path_part(argument: str, value: object) -> str:
     """An id, encoded for a path."""
     return quote(text(argument, value), safe="")
@@ -78,6 +84,12 @@ def among(argument: str, value: object, known: Sequence[str]) -> None:
     """Refuse a word that is none of those: an answer to it would be empty, and no error."""
     if value not in known:
         raise InvalidArgumentError(argument, f"must be one of {', '.join(known)}")
+
+
+def several(argument: str, values: object) -> None:
+    """Refuse what is not several: a text is one, though it has letters."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(argument, "must be a list, even of one")
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -114,8 +126,7 @@ def people(
 
 
 def _values(argument: str, values: Iterable[str], check: Callable[[str, object], str]) -> list[str]:
-    if isinstance(values, str | bytes):
-        raise InvalidArgumentError(argument, "must be a list, even of one")
+    several(argument, values)
     with _as_argument():
         found = [check(f"{argument}[{at}]", value) for at, value in enumerate(values)]
     if not found:

@@ -48,6 +48,7 @@ class Metrics(Group):
             NotFoundError: there is none.
             InvalidArgumentError: there are several (each integration may have one).
         """
+        text("metric", name)
         if name not in self._ids:
             self._ids = {}
             for one in self.all():
@@ -66,7 +67,7 @@ class Metrics(Group):
             raise InvalidArgumentError("metric_id | metric", "give one of them, not both")
         if metric_id is not None:
             return text("metric_id", metric_id)
-        return None if name is None else self.id_of(text("metric", name))
+        return None if name is None else self.id_of(name)
 
     def aggregate(
         self,

@@ -73,6 +73,7 @@ class Reader:
 
         Raises:
             ConfigurationError: settings that cannot work, or no key for the account.
+            InvalidArgumentError: no account can have this name, or patience is no time.
         """
         return cls.from_settings(WorkerSettings.from_env(environ), account, patience=patience)
 
@@ -86,6 +87,7 @@ class Reader:
     ) -> Reader:
         """The same with settings made by hand."""
         arguments.account("account", account)
+        arguments.seconds("patience", patience)
         key = settings.api_keys.get(account)
         if key is None:
             text = f"account {account}: no API key for it here; set {variable_of(account)}"
