@@ -132,10 +132,10 @@ def number(field: str, value: object) -> int | float:
 
 
 def seconds(field: str, value: object) -> float:
-    """How long to wait: a number from 0 on, infinity included."""
-    if type(value) in (int, float) and value >= 0:  # type: ignore[operator]  # not narrowed by type()
+    """How long to wait."""
+    if type(value) in (int, float) and 0 <= value < math.inf:  # type: ignore[operator]  # not narrowed by type()
         return value  # type: ignore[return-value]  # the same
-    raise InvalidCommandError(field, "must be a number of seconds from 0 on")
+    raise InvalidCommandError(field, "must be a finite number of seconds from 0 on")
 
 
 def time(field: str, value: object) -> str:
