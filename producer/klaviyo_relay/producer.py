@@ -117,9 +117,11 @@ class Producer(Verbs):
             explain` tells why. Of several lists of this name, the first that Klaviyo names.
 
         Raises:
+            InvalidCommandError: account or timeout.
             RedisUnavailableError: Redis does not answer.
         """
-        return self._sink.created_list(account, command_id, timeout)
+        validation.account("account", account)
+        return self._sink.created_list(account, command_id, validation.seconds("timeout", timeout))
 
     def enqueue_many(
         self,
@@ -148,13 +150,18 @@ class Producer(Verbs):
             How many commands were given, and how many of them were new to Redis.
 
         Raises:
-            InvalidCommandError: a command in the iterable; those before it are in Redis.
+            InvalidCommandError: account, source or timeout; or a command in the iterable: those
+                before it are in Redis.
             RedisUnavailableError, BackpressureError: after `timeout`; `accepted` says how far it
                 came.
         """
         from klaviyo_relay.batch import enqueue_many
 
         validation.account("account", account)
+        if source is not None:
+            validation.text("source", source)
+        if timeout is not None:
+            validation.seconds("timeout", timeout)
         return enqueue_many(
             self._sink.entrance(),
             self.settings,
@@ -175,8 +182,11 @@ class Producer(Verbs):
 
         Returns:
             How many commands are still only on the disk.
+
+        Raises:
+            InvalidCommandError: timeout.
         """
-        return self._sink.flush(timeout)
+        return self._sink.flush(validation.seconds("timeout", timeout))
 
     def close(self, timeout: float | None = None) -> Flushed:
         """Flush, end the thread and close the spool; the next command opens a new one.
@@ -186,7 +196,12 @@ class Producer(Verbs):
 
         Returns:
             How many commands are still only on the disk.
+
+        Raises:
+            InvalidCommandError: timeout.
         """
+        if timeout is not None:
+            validation.seconds("timeout", timeout)
         return self._spooling.close(timeout)
 
     def configure(self, read: Callable[[], Settings]) -> None:

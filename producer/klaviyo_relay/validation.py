@@ -126,7 +126,16 @@ def number(field: str, value: object) -> int | float:
         return value
     if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]  # not narrowed by type()
         return float(value)  # type: ignore[arg-type]  # not narrowed by type()
-    raise InvalidCommandError(field, _NUMBER)
+    kind = type(value)
+    found = "" if kind in (int, float, Decimal) else f", not {kind.__name__}"
+    raise InvalidCommandError(field, _NUMBER + found)
+
+
+def seconds(field: str, value: object) -> float:
+    """How long to wait."""
+    if type(value) in (int, float) and 0 <= value < math.inf:  # type: ignore[operator]  # not narrowed by type()
+        return value  # type: ignore[return-value]  # the same
+    raise InvalidCommandError(field, "must be a finite number of seconds from 0 on")
 
 
 def time(field: str, value: object) -> str:

@@ -40,7 +40,7 @@ from waiting import wait_until
 
 GIVEN = Path(__file__).parent / "given"
 BIN = Path(sys.executable).parent
-PORTS = ("8099", "8765", "9464")
+PORTS = ("6379", "8099", "8765", "9464")
 SECONDS = 90
 
 

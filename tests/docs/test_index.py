@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pages import REPOSITORY, links, pages, section
+from pages import REPOSITORY, links, pages, prose, section
 
 README = REPOSITORY / "README.md"
 # README says what the project is; the others have a form that somebody else has set.
@@ -33,3 +33,14 @@ def test_readme_links_to_every_page():
     more = section(README, "More")
     linked = {target for target in links(README) if f"({target})" in more}
     assert {name_of(page) for page in pages() if page != README} <= linked
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_the_points_of_a_list_have_the_numbers_that_are_shown(page):
+    shown = 0
+    for line in prose(page).splitlines():
+        if point := re.match(r"(\d+)\. ", line):
+            shown += 1
+            assert int(point[1]) == shown, line
+        elif line and not line.startswith(" "):
+            shown = 0

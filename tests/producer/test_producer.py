@@ -1,5 +1,7 @@
 """The producer itself; its verbs are in test_verbs, its spool is in test_spooling."""
 
+import math
+
 import pytest
 
 from klaviyo_relay import Identify, InvalidCommandError, Producer, Settings, Track
@@ -62,3 +64,24 @@ def test_commands_that_are_enqueued_together_are_stored_all_or_none_in_their_ord
 
     assert [envelope.id for _, envelope in stored(away)] == ids
     producer.close()
+
+
+WAITS = {
+    "flush": lambda producer, seconds: producer.flush(seconds),
+    "close": lambda producer, seconds: producer.close(seconds),
+    "created_list": lambda producer, seconds: producer.created_list("c", timeout=seconds),
+    "enqueue_many": lambda producer, seconds: producer.enqueue_many([], timeout=seconds),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+@pytest.mark.parametrize("seconds", ["x", -1, math.nan, math.inf, True])
+def test_a_timeout_that_is_no_time_is_refused_though_nothing_has_to_wait(producer, wait, seconds):
+    with pytest.raises(InvalidCommandError, match=r"^timeout: must be a finite number of seconds"):
+        wait(producer, seconds)
+
+
+@pytest.mark.parametrize("source", [5, "", b"load"])
+def test_a_source_that_is_no_name_is_refused(producer, source):
+    with pytest.raises(InvalidCommandError, match=r"^source: must "):
+        producer.enqueue_many([Identify(email=ADA)], source=source)

@@ -56,6 +56,7 @@ GOOD = {
     "list_id": (validation.list_id, ["Y6nRLr", "000000"]),
     "account": (validation.account, ["default", "shop_2", "a"]),
     "boolean": (validation.boolean, [True, False]),
+    "seconds": (validation.seconds, [0, 0.5, 86_400]),
     "number": (validation.number, [0, -1, 2**63 - 1, -(2**63), 23.99, Decimal("23.99"), 1e308]),
     "time": (
         validation.time,
@@ -133,6 +134,7 @@ BAD = {
     "list_id": (validation.list_id, ["geheim7", "abc12", "abc 12", "abc-12", "", 123456]),
     "account": (validation.account, ["Geheim7", "1a", "", "a:b", "a{b}", "a" * 33, "ä", 1, None]),
     "boolean": (validation.boolean, [1, 0, "true", None]),
+    "seconds": (validation.seconds, [-1, -0.1, math.nan, math.inf, "7", None, True, Decimal(7)]),
     "number": (
         validation.number,
         [
@@ -294,3 +296,15 @@ def test_a_body_larger_than_allowed_is_refused_with_both_sizes():
 
     with pytest.raises(InvalidCommandError, match=r"track: .*10 bytes.* 11"):
         validation.json_size("track", 11, 10)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("23.99", "str"), (True, "bool"), (None, "NoneType")])
+def test_what_is_no_number_is_told_by_its_type(value, kind):
+    error = refusal(validation.number, value)
+    assert error.rule.endswith(f", not {kind}")
+    assert "23.99" not in str(error)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, Decimal("sNaN"), 2**63])
+def test_a_number_that_is_too_much_is_not_told_to_be_another_type(value):
+    assert ", not " not in refusal(validation.number, value).rule

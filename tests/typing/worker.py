@@ -77,6 +77,7 @@ with Reader.from_env("shop", patience=300, environ={}) as klaviyo:
     )
     assert_type(klaviyo.lists.all(), Pages[MailingList])
     assert_type(klaviyo.lists.get("Y6nRLr", with_count=True).profile_count, int | None)
+    assert_type(klaviyo.lists.get(list_name="News"), MailingList)
     assert_type(klaviyo.lists.id_of("News"), str)
     assert_type(klaviyo.lists.members(list_name="News"), Pages[Profile])
     assert_type(klaviyo.lists.subscribers("Y6nRLr", channel="sms"), Pages[Profile])
@@ -87,6 +88,7 @@ with Reader.from_env("shop", patience=300, environ={}) as klaviyo:
 
     klaviyo.profiles.get(email=ADA)  # type: ignore[call-arg]
     klaviyo.lists.subscribers("Y6nRLr", channel="fax")  # type: ignore[arg-type]
+    klaviyo.lists.exclusions("Y6nRLr", reason="unsubscribe")  # type: ignore[arg-type]
     klaviyo.metrics.aggregate(metric="M", start=NOW, end=NOW, interval="year")  # type: ignore[arg-type]
 
     # A read is an iterator, and its pages carry the cursor to go on from.

@@ -19,7 +19,7 @@
         ├── RateLimitError        429, or our own share of the limit is used up; has `retry_after`
         ├── ServerError           5xx, or an answer that is none of Klaviyo's
         └── RefusedError          4xx: has `failures`, each with its pointer
-            └── NotFoundError     404: no such profile, list, metric
+            └── NotFoundError     404: no profile, list, metric, segment of this id or name
 
 Those with a (*) pass between our own modules. Settings that cannot work, flags of `load` that do
 not fit (`load.errors.UsageFaultsError`) and a missing extra are `klaviyo_relay.errors`'
@@ -55,7 +55,7 @@ class LeaseLostError(WorkerError):
 
 
 class InvalidArgumentError(WorkerError, ValueError):
-    """An argument that no read can be made from; Klaviyo was not asked.
+    """An argument that no read can be made from; Klaviyo was not asked, but for a shared name.
 
     The message names the argument and the rule, never the value: values are private.
 
@@ -151,4 +151,7 @@ class RefusedError(KlaviyoError):
 
 
 class NotFoundError(RefusedError):
-    """Klaviyo knows nothing by this id (404)."""
+    """Klaviyo knows nothing by this id or name.
+
+    The status is 404 for a name, too, to which Klaviyo answers with an empty list.
+    """

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 
 import django
+from django import forms
 from django.conf import settings
 from django.db import connection, models, transaction
+from django.http import QueryDict
 
-__all__ = ["Order", "request", "transaction"]
+__all__ = ["Order", "form", "transaction"]
 
 BASE_DIR = Path(__file__).parent
 settings.configure(
@@ -27,7 +29,7 @@ class Order(models.Model):
     """An order."""
 
     email = models.EmailField()
-    total = models.FloatField()
+    total = models.DecimalField(max_digits=9, decimal_places=2)
 
     class Meta:
         app_label = "shop"
@@ -36,13 +38,17 @@ class Order(models.Model):
         return self.email
 
 
-class Request:
-    """A form that was sent."""
+class OrderForm(forms.ModelForm):
+    """What the shop's page sends."""
 
-    POST = {"email": "ada@lovelace.dev", "total": 23.99}  # noqa: RUF012 - nobody changes it
+    class Meta:
+        model = Order
+        fields = ("email", "total")
 
 
-request = Request()
+form = OrderForm(QueryDict("email=ada@lovelace.dev&total=23.99"))
+if not form.is_valid():
+    raise SystemExit(form.errors)
 with connection.schema_editor() as editor:
     editor.create_model(Order)
 from django.core.management import call_command  # noqa: E402 - after the set-up

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from klaviyo_relay_worker.errors import (
-    NotFoundError,
-)
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 
 ADA, BOB, CLO = "ada@shop.io", "bob@shop.io", "clo@shop.io"
 
@@ -59,3 +57,16 @@ def test_exclusions_come_over_many_pages(reader, account, sandbox):
         account.person(email)
         sandbox.suppress(email, "UNSUBSCRIBE", list_id)
     assert {one.email for one in reader.lists.exclusions(list_id)} == emails
+
+
+@pytest.mark.parametrize("reason", ["unsubscribe", "BOUNCED", "", 5])
+def test_a_reason_that_klaviyo_does_not_know_is_refused_instead_of_finding_nobody(
+    reader, sandbox, reason
+):
+    list_id = sandbox.create_list("News")
+    for read in (
+        lambda: reader.profiles.suppressed(reason=reason),
+        lambda: reader.lists.exclusions(list_id, reason=reason),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"^reason: .*UNSUBSCRIBE.*HARD_BOUNCE"):
+            read()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from klaviyo_relay_worker.errors import (
-    InvalidArgumentError,
-)
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 
 ADA, BOB, CLO = "ada@shop.io", "bob@shop.io", "clo@shop.io"
 
@@ -17,6 +15,15 @@ def test_a_name_that_two_lists_share_is_refused_with_both_ids(reader, sandbox):
         reader.lists.members(list_name="News")
     assert caught.value.argument == "list_name"
     assert all(each in caught.value.rule for each in ids)
+
+
+@pytest.mark.parametrize("kind", ["list", "segment"])
+def test_a_list_or_segment_of_no_such_name_is_not_found(reader, kind):
+    group = getattr(reader, f"{kind}s")
+    for read in (group.id_of, lambda name: group.members(**{f"{kind}_name": name})):
+        with pytest.raises(NotFoundError, match=f"^{kind}_name: Klaviyo has no {kind}") as caught:
+            read("Gone")
+        assert caught.value.status == 404
 
 
 def test_members_and_subscribers_are_told_apart(reader, account, sandbox):

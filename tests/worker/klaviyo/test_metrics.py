@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.errors import (
-    InvalidArgumentError,
-)
+from klaviyo_relay_worker.errors import NotFoundError
 
 ADA, BOB, CLO = "ada@shop.io", "bob@shop.io", "clo@shop.io"
 
@@ -19,8 +17,13 @@ def test_a_metric_is_found_by_its_name_and_all_are_read_for_it_once(reader, acco
     assert {name: reader.metrics.id_of(name) for name in ids} == ids
     assert account.requests_to(limits.GET_METRICS) == 2
     assert reader.metrics.get(ids["Viewed"]).name == "Viewed"
-    with pytest.raises(InvalidArgumentError, match=r"^metric: Klaviyo has no metric of this name"):
-        reader.events.all(metric="Gone")
+
+
+def test_a_metric_of_no_such_name_is_not_found(reader):
+    for read in (reader.metrics.id_of, lambda name: reader.events.all(metric=name)):
+        with pytest.raises(NotFoundError, match=r"^metric: Klaviyo has no metric") as caught:
+            read("Gone")
+        assert caught.value.status == 404
 
 
 def test_a_metric_made_later_is_found_too(reader, account):

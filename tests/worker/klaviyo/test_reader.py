@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from klaviyo_relay.errors import ConfigurationError, RedisUnavailableError
@@ -9,6 +11,7 @@ from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import (
     AnswerLostError,
     AuthenticationError,
+    InvalidArgumentError,
     KlaviyoError,
     NotFoundError,
     NotSentError,
@@ -82,6 +85,18 @@ def test_without_a_key_the_variable_is_named(sandbox, redis_url):
     environ = {"KLAVIYO_API_KEY": "pk_test"}
     with pytest.raises(ConfigurationError, match="KLAVIYO_API_KEY_SHOP"):
         Reader.from_env("shop", environ=environ)
+
+
+@pytest.mark.parametrize("account", ["Shop!", "", None, 5])
+def test_an_account_that_there_cannot_be_is_refused_before_its_key_is_looked_for(account):
+    with pytest.raises(InvalidArgumentError, match=r"^account: must be 1-32 lower-case"):
+        Reader.from_env(account, environ={"KLAVIYO_API_KEY": "pk_test"})
+
+
+@pytest.mark.parametrize("patience", [-1, math.nan, "60", None, True])
+def test_a_patience_that_is_no_time_is_refused(patience):
+    with pytest.raises(InvalidArgumentError, match=r"^patience: must be a finite number"):
+        Reader.from_env(patience=patience, environ={"KLAVIYO_API_KEY": "pk_test"})
 
 
 def test_reads_and_deliveries_share_one_rate_limit(sandbox, redis, redis_url, keys):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from klaviyo_relay_worker.errors import InvalidArgumentError
 from klaviyo_relay_worker.klaviyo.resources import (
     Event,
     Exclusion,
@@ -109,6 +110,14 @@ def test_a_list_that_is_excluded_stops_email_of_that_list_alone():
     assert found.can_receive()
     assert found.can_receive(list_id="GHIJKL")
     assert not found.can_receive(list_id="ABCDEF")
+
+
+@pytest.mark.parametrize("channel", ["Email", "fax"])
+def test_consent_to_a_channel_that_there_is_not_is_refused(channel):
+    profile = Profile(id="1")
+    for ask in (profile.consent, profile.can_receive):
+        with pytest.raises(InvalidArgumentError, match=r"^channel: must be one of email, sms$"):
+            ask(channel)
 
 
 def test_amounts_are_among_an_events_properties():

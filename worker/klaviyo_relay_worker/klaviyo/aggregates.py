@@ -6,7 +6,7 @@ revision 2026-07-15.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +18,7 @@ from msgspec import Struct
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.errors import InvalidArgumentError
 from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo.arguments import among, several
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.resources import time_of
 
@@ -89,13 +90,12 @@ class AggregateQuery(Struct, frozen=True, kw_only=True):
         """
         if self.start >= self.end:
             raise InvalidArgumentError("end", "must be later than start")
-        if self.interval not in INTERVALS:
-            raise InvalidArgumentError("interval", f"must be one of {', '.join(INTERVALS)}")
+        among("interval", self.interval, INTERVALS)
         _check_names("measurements", self.measurements, MEASUREMENTS)
         if not self.measurements:
             raise InvalidArgumentError("measurements", f"needs some of {', '.join(MEASUREMENTS)}")
-        for argument, names in (("by", self.by), ("where", self.where)):
-            _check_dimensions(argument, names)
+        _check_dimensions("by", self.by)
+        _check_conditions(self.where)
         _check_zone(self.timezone)
 
     def request(self, metric_id: str, cursor: str | None = None) -> Request:
@@ -158,14 +158,16 @@ def _equal(name: str, value: str | Sequence[str]) -> str:
 
 
 def _check_names(argument: str, given: Iterable[str], known: Sequence[str]) -> None:
+    several(argument, given)
     for name in given:
         if name not in known:
             raise InvalidArgumentError(argument, f"must be among {', '.join(known)}")
 
 
-def _check_dimensions(argument: str, given: Iterable[str]) -> None:
+def _check_dimensions(argument: str, given: Iterable[object]) -> None:
+    several(argument, given)
     for name in given:
-        if name not in DIMENSIONS:
+        if not isinstance(name, str) or name not in DIMENSIONS:
             raise InvalidArgumentError(
                 argument,
                 "Klaviyo's API groups and filters by these alone, no more by any property:"
@@ -173,9 +175,24 @@ def _check_dimensions(argument: str, given: Iterable[str]) -> None:
             )
 
 
+def _check_conditions(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidArgumentError("where", 'must be a dict, such as {"URL": ["/a", "/b"]}')
+    _check_dimensions("where", given)
+    for value in given.values():
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, Collection) or not texts or not all(map(_is_text, texts)):
+            rule = 'must give each dimension a text, or a list of texts: "5", not 5'
+            raise InvalidArgumentError("where", rule)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _check_zone(name: str) -> None:
     try:
         ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
+    except (KeyError, ValueError, OSError, TypeError):
         text = "must be a time zone of the IANA database, such as Europe/Berlin"
         raise InvalidArgumentError("timezone", text) from None

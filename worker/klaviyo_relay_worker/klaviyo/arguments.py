@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -45,6 +45,18 @@ def text(argument: str, value: object) -> str:
         return validation.text(argument, value)
 
 
+def account(argument: str, value: object) -> str:
+    """The name of an account."""
+    with _as_argument():
+        return validation.account(argument, value)
+
+
+def seconds(argument: str, value: object) -> float:
+    """How long to wait."""
+    with _as_argument():
+        return validation.seconds(argument, value)
+
+
 def path_part(argument: str, value: object) -> str:
     """An id, encoded for a path."""
     return quote(text(argument, value), safe="")
@@ -66,6 +78,18 @@ def number(argument: str, value: int | None) -> int | None:
             argument, "must be a whole number from 1 on; leave it out for all"
         )
     return value
+
+
+def among(argument: str, value: object, known: Sequence[str]) -> None:
+    """Refuse a word that is none of those: an answer to it would be empty, and no error."""
+    if value not in known:
+        raise InvalidArgumentError(argument, f"must be one of {', '.join(known)}")
+
+
+def several(argument: str, values: object) -> None:
+    """Refuse what is not several: a text is one, though it has letters."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(argument, "must be a list, even of one")
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[str, Any]:
@@ -102,8 +126,7 @@ def people(
 
 
 def _values(argument: str, values: Iterable[str], check: Callable[[str, object], str]) -> list[str]:
-    if isinstance(values, str | bytes):
-        raise InvalidArgumentError(argument, "must be a list, even of one")
+    several(argument, values)
     with _as_argument():
         found = [check(f"{argument}[{at}]", value) for at, value in enumerate(values)]
     if not found:

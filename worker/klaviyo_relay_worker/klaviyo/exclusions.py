@@ -15,9 +15,17 @@ from msgspec import Struct
 
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo import query
+from klaviyo_relay_worker.klaviyo.arguments import Moment, among, moment
 from klaviyo_relay_worker.klaviyo.group import each, once
 from klaviyo_relay_worker.klaviyo.pages import Reading
-from klaviyo_relay_worker.klaviyo.resources import Exclusion, Json, Profile, time_of
+from klaviyo_relay_worker.klaviyo.resources import (
+    REASONS,
+    Exclusion,
+    Json,
+    Profile,
+    Reason,
+    time_of,
+)
 
 _MARKETING = "subscriptions.email.marketing"
 # Before anybody was ever excluded: without any condition, everybody would come.
@@ -34,8 +42,19 @@ class Wanted(Struct, frozen=True):
     """
 
     list_id: str | None
-    reason: str | None
+    reason: Reason | None
     since: datetime | None
+
+    @classmethod
+    def checked(cls, list_id: str | None, reason: Reason | None, since: Moment | None) -> Wanted:
+        """What a caller wants.
+
+        Raises:
+            InvalidArgumentError: no such reason, or no time.
+        """
+        if reason is not None:
+            among("reason", reason, REASONS)
+        return cls(list_id, reason, None if since is None else moment("since", since))
 
     def path(self, cursor: str | None) -> str:
         """GET /api/profiles with what is wanted as a filter."""

@@ -80,7 +80,8 @@ def once(reading: Reading[Item], key: Callable[[Item], Hashable]) -> Reading[Ite
 
 def page_size(most: int, count: int | None) -> int:
     """The longest page, or a shorter one where that is all that is wanted."""
-    return most if count is None else max(1, min(most, count))
+    wanted = number("count", count)
+    return most if wanted is None else min(most, wanted)
 
 
 def paths_of(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.klaviyo.arguments import Moment, moment
+from klaviyo_relay_worker.klaviyo.arguments import Moment, among
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted
 from klaviyo_relay_worker.klaviyo.group import each
 from klaviyo_relay_worker.klaviyo.membership import Membership
 from klaviyo_relay_worker.klaviyo.pages import Pages
 from klaviyo_relay_worker.klaviyo.resources import (
+    CHANNELS,
     Channel,
     Exclusion,
     MailingList,
     Profile,
+    Reason,
     read,
 )
 
@@ -32,17 +34,23 @@ class Lists(Membership):
         """All lists."""
         return self._pages(limits.GET_LISTS, ["/api/lists"], each(MailingList))
 
-    def get(self, list_id: str, *, with_count: bool = False) -> MailingList:
+    def get(
+        self,
+        list_id: str | None = None,
+        *,
+        list_name: str | None = None,
+        with_count: bool = False,
+    ) -> MailingList:
         """A list.
 
         Args:
-            list_id: Klaviyo's.
+            list_id, list_name: which list.
             with_count: with `profile_count`; Klaviyo takes 15 such requests a minute.
 
         Raises:
-            NotFoundError: there is none by this id.
+            NotFoundError: there is none by this id or name.
         """
-        return read(MailingList, self._get(list_id, with_count=with_count))
+        return read(MailingList, self._get(list_id, list_name, with_count=with_count))
 
     def members(
         self,
@@ -95,6 +103,7 @@ class Lists(Membership):
             channel: email: nothing suppresses it, here or everywhere; sms: it was consented to.
             count, cursor: as in `members`.
         """
+        among("channel", channel, CHANNELS)
         identity = self._id_given(list_id, list_name)
         return self._of(
             identity,
@@ -111,7 +120,7 @@ class Lists(Membership):
         list_id: str | None = None,
         *,
         list_name: str | None = None,
-        reason: str | None = None,
+        reason: Reason | None = None,
         since: Moment | None = None,
         count: int | None = None,
         cursor: str | None = None,
@@ -122,12 +131,12 @@ class Lists(Membership):
 
         Args:
             list_id, list_name: which list.
-            reason: only this one, such as UNSUBSCRIBE.
+            reason: only this one, such as UNSUBSCRIBE; see `Profiles.suppressed`.
             since: only from this time on.
             count, cursor: as in `members`.
         """
         identity = self._id_given(list_id, list_name)
-        wanted = Wanted(identity, reason, None if since is None else moment("since", since))
+        wanted = Wanted.checked(identity, reason, since)
         return self._pages(
             limits.GET_PROFILES,
             [wanted.path(cursor)],

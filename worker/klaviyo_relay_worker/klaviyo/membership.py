@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.arguments import Moment, chosen, listed, moment, people, text
 from klaviyo_relay_worker.klaviyo.exchange import Request
@@ -31,18 +31,18 @@ class Membership(Group):
         """The id of the one with this name.
 
         Raises:
-            InvalidArgumentError: there is none, or several.
+            NotFoundError: there is none.
+            InvalidArgumentError: there are several.
         """
         return self._id_of(name)
 
-    def _get(self, identity: str, *, with_count: bool) -> dict[str, Any]:
-        argument = f"{self._kind}_id"
+    def _get(self, identity: str | None, name: str | None, *, with_count: bool) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if with_count:
             more[f"additional_fields_{self._kind}"] = "profile_count"
-        path = query.path(f"/api/{self._kind}s/{listed(argument, identity)}", **more)
+        path = query.path(f"/api/{self._kind}s/{self._id_given(identity, name)}", **more)
         limit = self._with_count if with_count else ""
-        return self._one(self._single, path, argument, limit=limit)
+        return self._one(self._single, path, f"{self._kind}_id", limit=limit)
 
     def _id_given(self, identity: str | None, name: str | None) -> str:
         argument, value = chosen({f"{self._kind}_id": identity, f"{self._kind}_name": name})
@@ -58,7 +58,7 @@ class Membership(Group):
         if len(found) == 1:
             return found[0]
         if not found:
-            raise InvalidArgumentError(argument, f"Klaviyo has no {self._kind} of this name")
+            raise NotFoundError(f"{argument}: Klaviyo has no {self._kind} of this name", 404)
         shared = f"{len(found)} {self._kind}s share this name; give {self._kind}_id, one of"
         raise InvalidArgumentError(argument, f"{shared} {', '.join(found)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.errors import InvalidArgumentError, NotFoundError
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.aggregates import (
     Aggregate,
@@ -45,15 +45,17 @@ class Metrics(Group):
         """The id of the metric with this name; Klaviyo has no filter for it, so all are read once.
 
         Raises:
-            InvalidArgumentError: there is none, or several (each integration may have one).
+            NotFoundError: there is none.
+            InvalidArgumentError: there are several (each integration may have one).
         """
+        text("metric", name)
         if name not in self._ids:
             self._ids = {}
             for one in self.all():
                 self._ids.setdefault(one.name or "", []).append(one.id)
         found = self._ids.get(name, [])
         if not found:
-            raise InvalidArgumentError("metric", "Klaviyo has no metric of this name")
+            raise NotFoundError("metric: Klaviyo has no metric of this name", 404)
         if len(found) > 1:
             text_ = f"{len(found)} metrics have this name; give metric_id, one of"
             raise InvalidArgumentError("metric", f"{text_} {', '.join(found)}")
@@ -65,7 +67,7 @@ class Metrics(Group):
             raise InvalidArgumentError("metric_id | metric", "give one of them, not both")
         if metric_id is not None:
             return text("metric_id", metric_id)
-        return None if name is None else self.id_of(text("metric", name))
+        return None if name is None else self.id_of(name)
 
     def aggregate(
         self,

@@ -11,7 +11,7 @@ from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.exclusions import Wanted
 from klaviyo_relay_worker.klaviyo.group import Group, each, once, page_size, paths_of
 from klaviyo_relay_worker.klaviyo.pages import Pages
-from klaviyo_relay_worker.klaviyo.resources import Exclusion, MailingList, Profile, read
+from klaviyo_relay_worker.klaviyo.resources import Exclusion, MailingList, Profile, Reason, read
 
 _PATH = "/api/profiles"
 
@@ -92,7 +92,7 @@ class Profiles(Group):
     def suppressed(
         self,
         *,
-        reason: str | None = None,
+        reason: Reason | None = None,
         since: Moment | None = None,
         count: int | None = None,
         cursor: str | None = None,
@@ -104,7 +104,7 @@ class Profiles(Group):
             since: only from this time on.
             count, cursor: as in `all`.
         """
-        wanted = Wanted(None, reason, None if since is None else moment("since", since))
+        wanted = Wanted.checked(None, reason, since)
         return self._pages(
             limits.GET_PROFILES, [wanted.path(cursor)], wanted.reading(), count=count
         )

@@ -17,6 +17,7 @@ from typing import Self
 
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.redis_clients import connect
+from klaviyo_relay_worker.klaviyo import arguments
 from klaviyo_relay_worker.klaviyo.access import Access
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.klaviyo.events import Events
@@ -35,9 +36,10 @@ REQUEST_SECONDS = 30.0
 class Reader:
     """Reads one account.
 
-    Each method may raise a `KlaviyoError`, or an `InvalidArgumentError` before anything is asked
+    Each method may raise a `KlaviyoError`, or an `InvalidArgumentError` before anything is read
     (see `klaviyo_relay_worker.errors`), or a `klaviyo_relay.errors.RedisUnavailableError`; a
-    method that gives an iterator raises the first and the last while it is iterated over.
+    method that gives an iterator raises the first and the last while it is iterated over, but for
+    a name, which is looked up at the call.
 
     Args:
         access: how Klaviyo is asked.
@@ -71,6 +73,7 @@ class Reader:
 
         Raises:
             ConfigurationError: settings that cannot work, or no key for the account.
+            InvalidArgumentError: no account can have this name, or patience is no time.
         """
         return cls.from_settings(WorkerSettings.from_env(environ), account, patience=patience)
 
@@ -83,6 +86,8 @@ class Reader:
         patience: float = PATIENCE_SECONDS,
     ) -> Reader:
         """The same with settings made by hand."""
+        arguments.account("account", account)
+        arguments.seconds("patience", patience)
         key = settings.api_keys.get(account)
         if key is None:
             text = f"account {account}: no API key for it here; set {variable_of(account)}"

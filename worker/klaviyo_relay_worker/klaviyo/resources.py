@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct, field
 from msgspec.structs import fields
 
+from klaviyo_relay_worker.klaviyo.arguments import among
+
 Json = dict[str, Any]
 Channel = Literal["email", "sms"]
+Reason = Literal["UNSUBSCRIBE", "SPAM_COMPLAINT", "HARD_BOUNCE", "INVALID_EMAIL", "USER_SUPPRESSED"]
+CHANNELS: tuple[str, ...] = get_args(Channel)
+REASONS: tuple[str, ...] = get_args(Reason)
 
 
 class Resource(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -82,7 +87,12 @@ class Profile(Resource, frozen=True, kw_only=True):
         )
 
     def marketing(self, channel: Channel = "email") -> Json:
-        """The marketing part of a channel's subscriptions; empty where Klaviyo did not say."""
+        """The marketing part of a channel's subscriptions; empty where Klaviyo did not say.
+
+        Raises:
+            InvalidArgumentError: there is no such channel.
+        """
+        among("channel", channel, CHANNELS)
         found = (self.subscriptions or {}).get(channel)
         part = found.get("marketing") if isinstance(found, dict) else None
         return part if isinstance(part, dict) else {}

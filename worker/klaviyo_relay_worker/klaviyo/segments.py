@@ -25,17 +25,23 @@ class Segments(Membership):
         """All segments."""
         return self._pages(limits.GET_SEGMENTS, ["/api/segments"], each(Segment))
 
-    def get(self, segment_id: str, *, with_count: bool = False) -> Segment:
+    def get(
+        self,
+        segment_id: str | None = None,
+        *,
+        segment_name: str | None = None,
+        with_count: bool = False,
+    ) -> Segment:
         """A segment.
 
         Args:
-            segment_id: Klaviyo's.
+            segment_id, segment_name: which segment.
             with_count: with `profile_count`; Klaviyo takes 15 such requests a minute.
 
         Raises:
-            NotFoundError: there is none by this id.
+            NotFoundError: there is none by this id or name.
         """
-        return read(Segment, self._get(segment_id, with_count=with_count))
+        return read(Segment, self._get(segment_id, segment_name, with_count=with_count))
 
     def members(
         self,

@@ -55,6 +55,21 @@ def test_csv_in_a_file_is_what_klaviyo_sent():
     assert record["name"] == name
 
 
+@pytest.mark.parametrize("width", [None, 20])
+def test_a_table_whose_pages_are_empty_ends_with_its_header_alone(width):
+    table = Table(LISTS.table, width)
+    assert table.page([]) == ""
+    header = table.end()
+    assert header.split()[:2] == ["ID", "NAME"]
+    assert width is None or width_of(header.rstrip("\n")) <= width
+
+
+def test_a_table_with_rows_has_nothing_to_say_at_its_end():
+    table = Table(LISTS.table, None)
+    table.page([MailingList(id="A", name="a")])
+    assert table.end() == ""
+
+
 def test_a_table_keeps_the_widths_of_its_first_page():
     table = Table(LISTS.table, None)
     assert table.page([]) == ""

@@ -8,7 +8,7 @@ from klaviyo_relay_worker.cli import commands
 
 BAD_INPUT = {
     "since a word": (("events", "--since", "yesterday"), "--since: must be a time", 2),
-    "an unknown metric": (("events", "--metric", "Nope"), "--metric: Klaviyo has no metric", 2),
+    "an unknown metric": (("events", "--metric", "Nope"), "--metric: Klaviyo has no metric", 1),
     "a metric twice over": (
         ("events", "--metric", "A", "--metric-id", "B"),
         "--metric-id | --metric: give one",
@@ -46,6 +46,22 @@ BAD_INPUT = {
         2,
     ),
     "an account without a key": (("lists", "--account", "other"), "KLAVIYO_API_KEY_OTHER", 2),
+    "an account that none can be": (
+        ("lists", "--account", "Bad!"),
+        "--account: must be 1-32 lower-case letters",
+        2,
+    ),
+    "a list by its id and its name": (
+        ("list", "ABCDEF", "--list-name", "Twice"),
+        "ID | --list-name: exactly one",
+        2,
+    ),
+    "a segment by nothing": (("segment",), "ID | --segment-name: exactly one", 2),
+    "one of two lists": (
+        ("list", "--list-name", "Twice"),
+        "2 lists share this name; give ID, one of",
+        2,
+    ),
     "a profile without a name": (
         ("profile",),
         "ID | --email | --phone-number | --external-id: exactly one",
@@ -81,7 +97,12 @@ BAD_INPUT = {
     "members of no list of that name": (
         ("members", "--list-name", "None"),
         "--list-name: Klaviyo has no list",
-        2,
+        1,
+    ),
+    "members of no segment of that name": (
+        ("members", "--segment-name", "None"),
+        "--segment-name: Klaviyo has no segment",
+        1,
     ),
     "members of nothing": (
         ("members",),
@@ -96,6 +117,16 @@ BAD_INPUT = {
     "suppressed since seconds": (
         ("suppressed", "--since", "1767225600"),
         "--since: must be a time",
+        2,
+    ),
+    "suppressed for no reason of Klaviyo's": (
+        ("suppressed", "--reason", "NOPE"),
+        "'--reason': 'NOPE' is not one of",
+        2,
+    ),
+    "exclusions for no reason of Klaviyo's": (
+        ("exclusions", "--list-id", "ABCDEF", "--reason", "NOPE"),
+        "'--reason': 'NOPE' is not one of",
         2,
     ),
     "updated since a word": (
@@ -130,3 +161,11 @@ def test_the_help_of_each_verb_has_an_example_on_a_line_of_its_own(typed, name):
     code, out, _err = typed(name, "--help")
     assert code == 0
     assert f"\n    klaviyo-relay get {name} " in out or f"\n    klaviyo-relay get {name}\n" in out
+
+
+@pytest.mark.parametrize("reason", ["HARD_BOUNCE", "hard_bounce"])
+def test_a_reason_may_be_written_in_small_letters(typed, sandbox, reason):
+    sandbox.add_push_token("ada@shop.io", "token/1")
+    sandbox.suppress("ada@shop.io", "HARD_BOUNCE")
+    code, out, _err = typed("suppressed", "--reason", reason, "--json")
+    assert (code, out.count("ada@shop.io")) == (0, 1)

@@ -17,7 +17,7 @@ from klaviyo_relay_worker.cli.get.columns import Columns, Kind
 from klaviyo_relay_worker.cli.get.formats import Csv, Details, Format, Ndjson, Table
 from klaviyo_relay_worker.cli.get.outlet import Outlet, PartFile, StandardOutput
 from klaviyo_relay_worker.cli.get.progress import Progress, is_terminal, is_watched
-from klaviyo_relay_worker.errors import KlaviyoError
+from klaviyo_relay_worker.errors import KlaviyoError, RefusedError
 
 if TYPE_CHECKING:
     from klaviyo_relay_worker.klaviyo import Aggregate, Pages, Reader
@@ -97,14 +97,13 @@ class Desk:
             with progress:
                 self._lay_out(pages, self._format(kind), progress)
         except (KlaviyoError, RedisUnavailableError, KeyboardInterrupt, OSError) as error:
-            is_left = isinstance(error, BrokenPipeError)
-            if can_go_on and self.cursor is not None and not is_left:
-                self._say_how_to_go_on(self.cursor, progress.rows)
+            if can_go_on and not self._is_over(error):
+                self._say_how_to_go_on(progress.rows)
             raise
 
     def show_all(self, items: Sequence[object], kind: Kind) -> None:
         """Show a few items that are read already."""
-        self._outlet.write(self._format(kind).page(items[: self.count]))
+        self._write_all(items[: self.count], kind)
 
     def stream(self, batches: Iterable[Sequence[Any]], kind: Kind) -> None:
         """Show batches as they come."""
@@ -124,11 +123,16 @@ class Desk:
         """Show an aggregate: one JSON document, or a row for each group and date."""
         is_json = self._wishes.form == "json"
         items = [found] if is_json else list(rows)
-        self._outlet.write(self._format(Kind(columns, columns)).page(items))
+        self._write_all(items, Kind(columns, columns))
 
     def write(self, line: str) -> None:
         """Write a line as it is."""
         self._outlet.write(f"{line}\n")
+
+    def _write_all(self, items: Sequence[object], kind: Kind) -> None:
+        format_ = self._format(kind)
+        self._outlet.write(format_.page(items))
+        self._outlet.write(format_.end())
 
     def _lay_out(self, pages: Pages[Any], format_: Format, progress: Progress) -> None:
         for page in pages.pages():
@@ -139,6 +143,8 @@ class Desk:
             progress.add(len(items))
             if self._left(progress.rows) == 0:
                 break
+        if self._owes_header:  # not in a file that an earlier run began
+            self._outlet.write(format_.end())
 
     def _left(self, shown: int) -> int | None:
         return None if self.count is None else self.count - shown
@@ -150,9 +156,18 @@ class Desk:
             return Csv(kind.csv, has_header=self._owes_header, is_for_eyes=self._is_for_eyes)
         return Table(kind.table, shutil.get_terminal_size().columns if self._is_for_eyes else None)
 
-    def _say_how_to_go_on(self, cursor: str, shown: int) -> None:
+    def _is_over(self, error: BaseException) -> bool:
+        """Whether there is nothing to go on with: no reader, no cursor, or a refused one."""
+        is_as_given = self.cursor == self._wishes.cursor
+        return (
+            isinstance(error, BrokenPipeError)
+            or self.cursor is None
+            or (is_as_given and isinstance(error, RefusedError))
+        )
+
+    def _say_how_to_go_on(self, shown: int) -> None:
         rest = "" if self.count is None else f" --count {self.count - shown}"
         kept = ""
         if isinstance(self._outlet, PartFile):
             kept = f"; {shown:,} rows are in {self._outlet.part}, and more will be added to it"
-        click.echo(f"go on with --cursor '{cursor}'{rest}{kept}", err=True)
+        click.echo(f"go on with --cursor '{self.cursor}'{rest}{kept}", err=True)

@@ -26,6 +26,9 @@ class Format(Protocol):
     def page(self, items: Sequence[Any]) -> str:
         """The text for the next items, with its line feeds."""
 
+    def end(self) -> str:
+        """What is owed when no more will come."""
+
 
 class Table:
     """Aligned columns under a header; their widths are those of the first page.
@@ -43,8 +46,15 @@ class Table:
     def page(self, items: Sequence[Any]) -> str:
         """A line an item."""
         rows = [[self._cell(column.read(item)) for column in self._columns] for item in items]
-        if rows and not self._widths:
-            rows.insert(0, [column.name.upper() for column in self._columns])
+        return self._lines(rows) if rows else ""
+
+    def end(self) -> str:
+        """The header, if there was no row: nothing at all would look like a failure."""
+        return "" if self._widths else self._lines([])
+
+    def _lines(self, rows: list[list[str]]) -> str:
+        if not self._widths:
+            rows = [[column.name.upper() for column in self._columns], *rows]
             self._widths = self._measured(rows)
         return "".join(self._line(row) + "\n" for row in rows)
 
@@ -108,6 +118,10 @@ class Ndjson:
         """A line an item."""
         return "".join(harmless(self._encoder.encode(item).decode()) + "\n" for item in items)
 
+    def end(self) -> str:
+        """Nothing."""
+        return ""
+
 
 class Csv:
     """RFC 4180 with a header, but for lines that end in a line feed alone.
@@ -133,3 +147,7 @@ class Csv:
         for item in items:
             writer.writerow(self._clean(text_of(column.read(item))) for column in self._columns)
         return buffer.getvalue()
+
+    def end(self) -> str:
+        """Nothing: the header came with the first page."""
+        return ""

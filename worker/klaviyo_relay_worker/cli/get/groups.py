@@ -9,26 +9,31 @@ import click
 from klaviyo_relay_worker.cli.get.columns import EXCLUSIONS, LISTS, MEMBERS, SEGMENTS
 from klaviyo_relay_worker.cli.get.desk import Desk
 from klaviyo_relay_worker.cli.get.verb import Listing, LongListing, Verb
-from klaviyo_relay_worker.cli.get.whom import Function, one_of, people_given, people_options
+from klaviyo_relay_worker.cli.get.whom import (
+    Function,
+    one_of,
+    people_given,
+    people_options,
+    reason_option,
+)
+from klaviyo_relay_worker.klaviyo.resources import CHANNELS
 
 _since = click.option("--since", metavar="TIME", help="only at this time or later")
 _with_count = click.option(
     "--with-count", is_flag=True, help="with the number of its members; 15 a minute at most"
 )
+_list_name = click.option("--list-name", metavar="NAME", help="the list, if no other has its name")
+_segment_name = click.option(
+    "--segment-name", metavar="NAME", help="the segment, if no other has its name"
+)
 
 
 def _list_options(function: Function) -> Function:
-    function = click.option(
-        "--list-name", metavar="NAME", help="the list, if no other has its name"
-    )(function)
-    return click.option("--list-id", metavar="ID", help="the list")(function)
+    return click.option("--list-id", metavar="ID", help="the list")(_list_name(function))
 
 
 def _segment_options(function: Function) -> Function:
-    function = click.option(
-        "--segment-name", metavar="NAME", help="the segment, if no other has its name"
-    )(function)
-    return click.option("--segment-id", metavar="ID", help="the segment")(function)
+    return click.option("--segment-id", metavar="ID", help="the segment")(_segment_name(function))
 
 
 @click.command(cls=Listing)
@@ -43,16 +48,18 @@ def lists(desk: Desk) -> None:
 
 
 @click.command("list", cls=Verb)
-@click.argument("list_id", metavar="ID")
+@click.argument("list_id", metavar="[ID]", required=False)
+@_list_name
 @_with_count
-def one_list(desk: Desk, list_id: str, *, with_count: bool) -> None:
+def one_list(desk: Desk, **given: Any) -> None:
     r"""One list.
 
     \b
-    Example:
+    Examples:
       klaviyo-relay get list UY6zLP --with-count
+      klaviyo-relay get list --list-name Newsletter
     """
-    desk.show_one(desk.reader.lists.get(list_id, with_count=with_count), LISTS)
+    desk.show_one(desk.reader.lists.get(**given), LISTS)
 
 
 @click.command(cls=Listing)
@@ -67,16 +74,17 @@ def segments(desk: Desk) -> None:
 
 
 @click.command("segment", cls=Verb)
-@click.argument("segment_id", metavar="ID")
+@click.argument("segment_id", metavar="[ID]", required=False)
+@_segment_name
 @_with_count
-def one_segment(desk: Desk, segment_id: str, *, with_count: bool) -> None:
+def one_segment(desk: Desk, **given: Any) -> None:
     r"""One segment.
 
     \b
     Example:
       klaviyo-relay get segment Q7bZpd --with-count
     """
-    desk.show_one(desk.reader.segments.get(segment_id, with_count=with_count), SEGMENTS)
+    desk.show_one(desk.reader.segments.get(**given), SEGMENTS)
 
 
 @click.command(cls=LongListing)
@@ -117,7 +125,7 @@ def members(
 @people_options
 @click.option(
     "--channel",
-    type=click.Choice(["email", "sms"]),
+    type=click.Choice(CHANNELS, case_sensitive=False),
     default="email",
     show_default=True,
     help="which consent counts",
@@ -145,7 +153,7 @@ def subscribers(
 
 @click.command(cls=LongListing)
 @_list_options
-@click.option("--reason", help="only this one, such as UNSUBSCRIBE")
+@reason_option
 @_since
 def exclusions(desk: Desk, **given: Any) -> None:
     r"""Who gets no email of a list though they may be on it, why, and since when.

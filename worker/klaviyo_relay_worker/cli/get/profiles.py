@@ -17,6 +17,7 @@ from klaviyo_relay_worker.cli.get.whom import (
     people_given,
     profile_id_of,
     profile_options,
+    reason_option,
 )
 
 
@@ -90,12 +91,10 @@ def profiles(
 
 
 @click.command(cls=LongListing)
-@click.option("--reason", help="only this one, such as HARD_BOUNCE")
+@reason_option
 @click.option("--since", metavar="TIME", help="only at this time or later")
-def suppressed(desk: Desk, *, reason: str | None, since: str | None) -> None:
+def suppressed(desk: Desk, *, reason: Any, since: str | None) -> None:
     r"""Who gets no email at all, why, and since when.
-
-    Reasons: UNSUBSCRIBE, SPAM_COMPLAINT, HARD_BOUNCE, INVALID_EMAIL, USER_SUPPRESSED.
 
     \b
     Example:

@@ -10,6 +10,7 @@ import click
 from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay_worker.errors import InvalidArgumentError
+from klaviyo_relay_worker.klaviyo.resources import REASONS
 
 if TYPE_CHECKING:
     from klaviyo_relay_worker.klaviyo import Reader
@@ -21,6 +22,16 @@ def profile_options(function: Function) -> Function:
     """--profile and --email, which mean one profile."""
     function = click.option("--email", metavar="ADDRESS", help="of this profile")(function)
     return click.option("--profile", "profile_id", metavar="ID", help="of this profile")(function)
+
+
+def reason_option(function: Function) -> Function:
+    """--reason: why somebody gets no email."""
+    return click.option(
+        "--reason",
+        type=click.Choice(REASONS, case_sensitive=False),
+        metavar="REASON",
+        help=f"only this one of {', '.join(REASONS)}",
+    )(function)
 
 
 def profile_id_of(reader: Reader, profile_id: str | None, email: str | None) -> str | None:
