@@ -117,6 +117,31 @@ def test_a_cancelled_job_refuses_its_rows(talk):
     assert [found.failure.code for found in ledger.outcomes.values()] == ["cancelled"]
 
 
+@pytest.mark.parametrize(
+    "document",
+    [None, {}, {"data": None}, {"data": []}, {"data": {"id": "JOB"}}, {"data": {"attributes": []}}],
+    ids=["no body", "no data", "null", "a list", "no attributes", "a list of attributes"],
+)
+def test_an_answer_that_says_nothing_of_the_job_leaves_it_followed_for_a_day(talk, document):
+    rows = rows_of(talk, [person("a")])
+    answer = talk.answer(200, document)
+    assert answered_late(talk, rows, answer, UNFINISHED_SECONDS - 1) == [Following("JOB", 0)]
+    [found] = answered_late(talk, rows, answer, UNFINISHED_SECONDS + 1)
+    assert found.failure.code == "unfinished_job"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"data": None}, {"data": [None]}, {"data": [{"id": "E", "attributes": None}]}],
+    ids=["null", "an error that is null", "an error without attributes"],
+)
+def test_a_page_that_names_no_row_leaves_all_rows_suspect(talk, page):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    kinds, _, ledger = looked(talk, rows, job(failed=1), page)
+    assert kinds == [[Dead], [Dead]]
+    assert {found.failure.code for found in ledger.outcomes.values()} == {"unattributed"}
+
+
 def answered_late(talk, rows, answer, age):
     ledger, _ = talk.converse(look_at(Job("JOB", rows, age=age)), lambda _: answer)
     return list(ledger.outcomes.values())

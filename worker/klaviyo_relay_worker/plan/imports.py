@@ -73,9 +73,8 @@ def job_request(job_id: str) -> Request:
 
 def _look(job: Job, ledger: Ledger) -> Conversation:
     answer = yield job_request(job.id)
-    attributes: dict[str, Any] = {}
-    if answer.is_accepted:
-        attributes = answer.document()["data"]["attributes"]
+    # An answer of another shape says nothing of the job, so that its age decides in the end.
+    attributes = _object(_object(_object(answer.document()).get("data")).get("attributes"))
     if attributes.get("status") == "complete":
         yield from _settle_complete(job, attributes, ledger)
     elif attributes.get("status") == "cancelled":
@@ -89,6 +88,11 @@ def _look(job: Job, ledger: Ledger) -> Conversation:
     else:
         for at, row in enumerate(job.rows):
             ledger.settle(row, Following(job.id, at))
+
+
+def _object(found: Any) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is something else."""
+    return found if isinstance(found, dict) else {}
 
 
 def _settle_complete(job: Job, attributes: dict[str, Any], ledger: Ledger) -> Conversation:
@@ -116,9 +120,9 @@ def _blame(job: Job, ledger: Ledger) -> Conversation:
     request: Request | None = Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
     while request is not None:
         answer = yield request
-        document = answer.document()
-        for error in document.get("data", ()) if answer.is_accepted else ():
-            _blame_row(error.get("attributes") or {}, job.rows, ledger)
+        document = _object(answer.document())
+        for error in document.get("data") or () if answer.is_accepted else ():
+            _blame_row(_object(_object(error).get("attributes")), job.rows, ledger)
         request = next_page(request, document)
 
 
@@ -148,7 +152,7 @@ def _blame_row(error: dict[str, Any], rows: Rows, ledger: Ledger) -> None:
         ledger.settle(rows[int(found[1])], Dead(failure))
         return
     payload = error.get("original_payload")
-    attributes = payload.get("attributes", payload) if isinstance(payload, dict) else {}
+    attributes = _object(_object(payload).get("attributes", payload))
     for row in rows:
         if row and _is_row(row[0], attributes):
             ledger.settle(row, Dead(failure))
