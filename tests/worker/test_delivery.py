@@ -443,6 +443,21 @@ def test_the_failing_rows_of_a_job_are_dead_and_the_others_delivered(house, sand
     assert letter.envelope.command.email == "taken@shop.io"
 
 
+def test_the_last_word_of_a_row_that_failed_is_the_last_one_sent(house, sandbox):
+    sandbox.configure(failing_rows="poison")
+    everybody = [f"p{n}@shop.io" for n in range(8)]
+    house.enqueue(
+        *(
+            Identify(email=email, properties=properties)
+            for email in everybody
+            for properties in ({"note": "poison"}, {"step": "second"}, {"step": "last"})
+        )
+    )
+    house.work_off()
+    people = people_of(sandbox)
+    assert {people[email]["properties"]["step"] for email in everybody} == {"last"}
+
+
 @pytest.mark.parametrize(
     "fault",
     [{"status": 503}, {"action": "reset"}, {"status": 429, "retry_after": 0}],

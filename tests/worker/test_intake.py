@@ -148,6 +148,25 @@ def test_what_goes_alone_is_kept_out_of_batches_with_all_of_its_person(rooms_of)
     assert names(rooms.intake.together()) == ["other"]
 
 
+def test_commands_that_were_one_row_keep_their_order_whenever_each_is_due(rooms_of, monkeypatch):
+    before = rooms_of()
+    monkeypatch.setattr(before.clock, "now", lambda: 1.0)
+    before.ship(*people("a", "a", "a"))
+    entries = before.held.read()
+    # Not the order of their ids, by which Redis gives what is due at the same time.
+    ordered = sorted(entries, key=lambda entry: entry.envelope.id, reverse=True)
+    for rank, entry in enumerate(ordered):
+        row = Parked(9.0 - rank, "row_refused", is_alone=True, rank=rank)
+        before.held.settle(row, [entry])
+    again = next(entry for entry in before.held.parked() if entry.rank == 1)
+    before.held.settle(Parked(10.0, "server_error", is_alone=True), [again])
+    rooms = rooms_of()
+    for moment in (9.5, 10.0):
+        rooms.intake.fill(moment)
+    waiting = [entry.envelope.id for entry in rooms.intake.waiting]
+    assert waiting == [entry.envelope.id for entry in ordered]
+
+
 def test_an_unsubscribe_need_not_wait_for_a_parked_one(rooms_of):
     parked(rooms_of("consent"), Unsubscribe(list_id="AAAAAA", email="a@x.io"), until=4e9)
     rooms = rooms_of("consent")

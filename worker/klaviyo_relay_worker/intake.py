@@ -110,7 +110,7 @@ class Intake:
         fresh = [entry for entry in parked if entry.key not in known]
         for entry in fresh:
             self._fences.pop(entry.key, None)
-        self.waiting[:0] = self._admitted(fresh, now)
+        self._put_back(self._admitted(fresh, now))
         self.jobs = [(job, record) for job, record in jobs if job_key(job) not in self._in_flight]
 
     def followed(self) -> list[str]:
@@ -201,9 +201,9 @@ class Intake:
         if self._keeps_order:
             self._fences[key] = self._fences.get(key, frozenset()) | frozenset(entry.identities)
 
-    def _put_back(self, again: Sequence[Entry]) -> None:
-        if again:
-            self.waiting = sorted([*again, *self.waiting], key=_place)
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self.waiting = sorted([*entries, *self.waiting], key=_place)
 
 
 def _is_parked(entry: Entry) -> bool:
@@ -211,8 +211,11 @@ def _is_parked(entry: Entry) -> bool:
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:
-    """Parked ones first, then by place in the stream."""
+    """Parked ones first, by the time of their calls; then by place in the stream.
+
+    Calls of one moment have ids in no order, so what had one before it was parked says so itself.
+    """
     if is_parked(entry.key):
-        return (0, entry.envelope.at, 0)
+        return (0, entry.envelope.at, entry.rank)
     milliseconds, _, number = entry.key.partition("-")
     return (1, int(milliseconds), int(number))

@@ -88,6 +88,7 @@ def test_the_commands_of_a_coalesced_row_that_failed_go_by_themselves(talk):
     assert kinds == [[Parked, Parked], [Delivered, Delivered]]
     outcomes = [ledger.outcomes[entry.key] for entry in rows[0]]
     assert all(found.is_alone and found.failure.detail == "is wrong" for found in outcomes)
+    assert [found.rank for found in outcomes] == [0, 1], "in their order"
 
 
 def test_errors_are_read_page_by_page(talk):

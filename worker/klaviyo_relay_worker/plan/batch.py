@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True, gc=False):
         attempts: how many Klaviyo has refused.
         is_redriven: a person has sent it back from the dead letters.
         parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
-        is_alone, paused_before: as in `Parked`.
+        is_alone, paused_before, rank: as in `Parked`.
     """
 
     key: str
@@ -41,6 +41,7 @@ class Entry(Struct, frozen=True, gc=False):
     parked_at: float = 0.0
     is_alone: bool = False
     paused_before: float = 0.0
+    rank: int = 0
 
     @property
     def command(self) -> Command:

@@ -111,8 +111,11 @@ def _take_apart(job: Job, ledger: Ledger) -> None:
     for row in job.rows:
         outcome = ledger.outcomes[row[0].key] if len(row) > 1 else None
         if isinstance(outcome, Dead):
-            failure = outcome.failure
-            ledger.settle(row, Parked(job.now, Parking.ROW_REFUSED, failure, is_alone=True))
+            for rank, entry in enumerate(row):
+                parked = Parked(
+                    job.now, Parking.ROW_REFUSED, outcome.failure, is_alone=True, rank=rank
+                )
+                ledger.settle((entry,), parked)
 
 
 def _blame(job: Job, ledger: Ledger) -> Conversation:
