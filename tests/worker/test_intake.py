@@ -6,6 +6,7 @@ import pytest
 
 from klaviyo_relay import AddToList, CreateList, Identify, Track, Unsubscribe
 from klaviyo_relay_worker import intake as module
+from klaviyo_relay_worker import lane as lane_module
 from klaviyo_relay_worker.outcome import Delivered, Following, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from rooms import Rooms
@@ -165,6 +166,36 @@ def test_commands_that_were_one_row_keep_their_order_whenever_each_is_due(rooms_
         rooms.intake.fill(moment)
     waiting = [entry.envelope.id for entry in rooms.intake.waiting]
     assert waiting == [entry.envelope.id for entry in ordered]
+
+
+def read_at_once(monkeypatch, most):
+    for reader in (module, lane_module):
+        monkeypatch.setattr(reader, "DUE_MOST", most)
+
+
+def test_a_refused_row_larger_than_what_is_read_at_once_is_read_whole(rooms_of, monkeypatch):
+    read_at_once(monkeypatch, 10)
+    before = rooms_of()
+    before.ship(*people(*["a"] * 25))
+    for rank, entry in enumerate(before.held.read()):
+        before.held.settle(Parked(0.0, "row_refused", is_alone=True, rank=rank), [entry])
+    rooms = rooms_of()
+    rooms.intake.fill(1.0)
+    assert [entry.rank for entry in rooms.intake.waiting] == list(range(25))
+    assert [entry.rank for entry in rooms.intake.alone()] == [0]
+
+
+def test_no_more_of_what_is_due_is_taken_than_there_is_room_for(rooms_of, monkeypatch):
+    read_at_once(monkeypatch, 10)
+    before = rooms_of()
+    parked(before, *people(*(f"p{n}" for n in range(25))))
+    before.ship(*people("followed"))
+    before.held.settle(Following("JOB", 0), at=1.0)
+    rooms = rooms_of()
+    monkeypatch.setattr(rooms.intake, "_most", 15)
+    rooms.intake.fill(10.0)
+    assert len(rooms.intake.waiting) == 20
+    assert [job for job, _ in rooms.intake.jobs] == ["JOB"], "nobody goes before it is looked at"
 
 
 def test_an_unsubscribe_need_not_wait_for_a_parked_one(rooms_of):

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay_worker.admission import Admission
-from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lane import DUE_MOST, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.lookahead import Lookahead
 from klaviyo_relay_worker.outcome import Following, Outcome, Parked
@@ -101,17 +101,20 @@ class Intake:
         return self._lane.goes_on(self._cursor)
 
     def _take_due(self, now: float) -> None:
-        parked, jobs = self._lane.due(now)
-        known = (
-            self._in_flight
-            if not parked
-            else {entry.key for entry in self.waiting} | self._in_flight
-        )
-        fresh = [entry for entry in parked if entry.key not in known]
-        for entry in fresh:
+        """All that there is room for: those of one person may have to wait for the last of them."""
+        while self._take_some_due(now) >= DUE_MOST:
+            pass
+
+    def _take_some_due(self, now: float) -> int:
+        """Returns how many there were; 0 if none of them was a parked command that found room."""
+        waiting = [entry.key for entry in takewhile(_is_parked, self.waiting)]
+        parked, self.jobs = self._lane.due(now, self._in_flight.union(waiting))
+        if not parked or len(waiting) >= self._most:
+            return 0
+        for entry in parked:
             self._fences.pop(entry.key, None)
-        self._put_back(self._admitted(fresh, now))
-        self.jobs = [(job, record) for job, record in jobs if job_key(job) not in self._in_flight]
+        self._put_back(self._admitted(parked, now))
+        return len(parked) + len(self.jobs)
 
     def followed(self) -> list[str]:
         """The import jobs that are followed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +33,8 @@ from klaviyo_relay_worker.settlement import (
 
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
+# Parked commands and import jobs that are taken up at once.
+DUE_MOST = 1_000
 
 
 class LaneState(Struct, frozen=True):
@@ -143,11 +146,17 @@ class Lane:
         """Whether the stream has entries behind a key."""
         return bool(self._redis.xrange(self.keys.stream, min=f"({after}", count=1))
 
-    def due(self, now: float) -> tuple[list[Entry], list[tuple[str, JobRecord]]]:
-        """Parked commands and import jobs whose time has come."""
-        names: Any = self._redis.zrangebyscore(self.keys.due, 0, int(now * 1000), 0, 1000)
+    def due(
+        self, now: float, taken: Collection[str] = ()
+    ) -> tuple[list[Entry], list[tuple[str, JobRecord]]]:
+        """Parked commands and import jobs whose time has come.
+
+        Args:
+            now: seconds since 1970.
+            taken: keys of those that are not wanted again.
+        """
         parked, jobs = [], []
-        for name in (raw.decode() for raw in names):
+        for name in self._names_of_due(now, taken):
             job = job_of(name)
             if job is None:
                 stored: Any = self._redis.hget(self.keys.parked, name)
@@ -156,6 +165,14 @@ class Lane:
                 stored = self._redis.hget(self.keys.following, job)
                 jobs.append((job, decode_job(stored)))
         return parked, jobs
+
+    def _names_of_due(self, now: float, taken: Collection[str]) -> list[str]:
+        """So many beside those that are taken, which may have to wait for what comes after them."""
+        most = DUE_MOST + len(taken)
+        found: Any = self._redis.zrangebyscore(self.keys.due, 0, int(now * 1000), 0, most)
+        names = (raw.decode() for raw in found)
+        fresh = (n for n in names if n not in taken and parked_key(n) not in taken)
+        return list(islice(fresh, DUE_MOST))
 
     def fences(self) -> dict[str, frozenset[str]]:
         """Whom later commands must wait for: the key of what is parked or followed -> identities.
