@@ -33,7 +33,7 @@ from klaviyo_relay import (
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
+from klaviyo_relay_worker import courier, judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.explain import Explainer
@@ -471,6 +471,16 @@ def test_an_outage_while_the_errors_are_read_delivers_no_failed_row(house, sandb
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(5)), clash)
     house.work_off()
     assert house.numbers("profiles") == {"delivered": 7, "dead": 1}
+
+
+def test_no_page_of_errors_is_read_twice_where_quota_ends_between_two(house, sandbox, monkeypatch):
+    monkeypatch.setattr(courier, "MIDWAY_PATIENCE_SECONDS", 0.0)
+    sandbox.configure(failing_rows="poison")
+    poison = (Identify(email=f"p{n}@shop.io", properties={"is": "poison"}) for n in range(1_250))
+    house.enqueue(*poison, Identify(email="good@shop.io"))
+    house.work_off()
+    assert house.numbers("profiles") == {"delivered": 1, "dead": 1_250}
+    assert house.requests_to(limits.GET_IMPORT_ERRORS) == 13
 
 
 def test_later_commands_of_a_person_wait_for_the_job(house, sandbox, until):
