@@ -70,17 +70,24 @@ class Bulk:
             yield from self._judge(singled_out, ledger)
             good = [part for at, part in enumerate(parts) if at not in blamed]
             return [good] if good else []
-        if self._recognise and self._recognise(parts, failures, ledger):
-            return []
-        if any(_is_shared(failure) for failure in failures):
-            for part in parts:
-                ledger.refuse(part.entries, failures[0])
+        if self._is_judged_as_a_whole(parts, failures, ledger):
             return []
         if len(parts) == 1:
             yield from self._judge([(parts[0], failures[0])], ledger)
             return []
         middle = len(parts) // 2
         return [parts[:middle], parts[middle:]]
+
+    def _is_judged_as_a_whole(
+        self, parts: Sequence[Part], failures: Sequence[Failure], ledger: Ledger
+    ) -> bool:
+        if self._recognise and self._recognise(parts, failures, ledger):
+            return True
+        is_shared = any(_is_shared(failure) for failure in failures)
+        if is_shared:
+            for part in parts:
+                ledger.refuse(part.entries, failures[0])
+        return is_shared
 
     def _judge(self, singled_out: Iterable[tuple[Part, Failure]], ledger: Ledger) -> Conversation:
         """Those that take no request first."""
