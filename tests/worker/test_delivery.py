@@ -143,6 +143,22 @@ def test_lists_live_from_creation_to_deletion(house, sandbox):
     assert house.lanes()["lists"]["dropped_by_rule"] == {"superseded": 1}
 
 
+@pytest.mark.parametrize(
+    ("first", "dead"),
+    [(DeleteList(list_name="Nightly"), 0), (RenameList(list_name="Nightly", new_name="Old"), 1)],
+    ids=["delete", "rename"],
+)
+def test_a_list_made_anew_is_not_undone_by_what_came_before_it(
+    house, sandbox, monkeypatch, first, dead
+):
+    monkeypatch.setattr(lists, "NAME_AGAIN_SECONDS", 0.2)
+    anew = CreateList(list_name="Nightly"), AddToList(list_name="Nightly", email="a@shop.io")
+    house.enqueue(first, *anew)
+    house.work_off()
+    assert list(sandbox.summary()["lists"].values()) == [{"name": "Nightly", "members": 1}]
+    assert [letter.failure.code for letter in house.dead()] == ["unknown_list"] * dead
+
+
 def test_who_creates_a_list_can_learn_its_id(house, sandbox):
     with closing(Producer(house.relay)) as producer:
         ids = [producer.create_list("News"), producer.create_list("News")]

@@ -213,6 +213,23 @@ def test_candidates_are_one_of_each_person_and_not_behind_a_list(rooms_of):
     assert names(rooms.intake.candidates()) == ["a", "b"]
 
 
+def test_a_list_is_held_while_a_command_about_it_is_in_flight_or_parked(rooms_of):
+    rooms = rooms_of("lists")
+    rooms.ship(CreateList(list_name="N"), AddToList(list_name="N", email="a@x.io"))
+    batch = sent(rooms, 1)
+    assert rooms.intake.held() == {"list_name:N"}
+    assert rooms.intake.candidates() == []
+    rooms.held.settle(Parked(4e9, "server_error", is_alone=True), batch.entries)
+    returned(rooms, batch, Parked(4e9, "server_error", is_alone=True))
+    assert rooms.intake.held() == {"list_name:N"}
+    later = rooms_of("lists")
+    later.intake.fill(later.clock.now())
+    assert later.intake.held() == {"list_name:N"}
+    later.intake.fill(5e9)
+    assert [entry.command for entry in later.intake.alone()] == [CreateList(list_name="N")]
+    assert later.intake.together() == [], "the list's others wait for the one that goes alone"
+
+
 def test_what_must_go_singly_is_remembered(rooms):
     rooms.ship(*people("a"))
     batch = sent(rooms, 1)

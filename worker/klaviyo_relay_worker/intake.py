@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
@@ -12,7 +12,7 @@ from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.lookahead import Lookahead
 from klaviyo_relay_worker.outcome import Following, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
-from klaviyo_relay_worker.plan.lists import until_about_lists
+from klaviyo_relay_worker.plan.lists import fence_of, free, until_about_lists
 from klaviyo_relay_worker.plan.places import is_parked, job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import JobRecord
 
@@ -121,7 +121,7 @@ class Intake:
         return [job for key in self._fences if (job := job_of(key)) is not None]
 
     def held(self) -> frozenset[str]:
-        """Identities that must wait."""
+        """Identities, and lists, that must wait."""
         return frozenset().union(*self._fences.values())
 
     def held_from_unsubscribe(self) -> frozenset[str]:
@@ -137,22 +137,26 @@ class Intake:
         chosen, _ = take_in_order(parked, self.held(), lambda entry: entry.is_alone, len(parked))
         return chosen
 
-    def together(self) -> list[Entry]:
+    def together(self) -> Sequence[Entry]:
         """The other waiting commands, but for those that a lonely one of the same profile holds."""
         alone = [entry for entry in takewhile(_is_parked, self.waiting) if entry.is_alone]
         if not alone:
             return self.waiting
-        names = {name for entry in alone for name in entry.identities if self._keeps_order}
+        names = {who for entry in alone for who in fence_of(entry.command) if self._keeps_order}
         keys = {entry.key for entry in alone}
-        return [
+        others = [
             entry
             for entry in self.waiting
             if entry.key not in keys and names.isdisjoint(entry.identities)
         ]
+        return self._free(others, names)
+
+    def _free(self, entries: Sequence[Entry], held: Iterable[str]) -> Sequence[Entry]:
+        return free(entries, held) if self._lane.family == "lists" else entries
 
     def candidates(self) -> list[Entry]:
         """What may be sent now, one of each profile: in any order, whatever comes of the others."""
-        entries: Sequence[Entry] = self.together()
+        entries = self._free(self.together(), self.held())
         if self._lane.family == "lists":
             entries = until_about_lists(entries) or entries[:1]
         chosen, _ = take_in_order(entries, self.held(), lambda _: True, ENTRIES_MOST_ELSE)
@@ -165,7 +169,7 @@ class Intake:
         self.waiting = [entry for entry in self.waiting if entry.key not in keys]
         if self._keeps_order:
             for entry in batch.entries:
-                self._fences[entry.key] = frozenset(entry.identities)
+                self._fences[entry.key] = fence_of(entry.command)
 
     def look_sent(self, job_id: str) -> None:
         """A look at a job is in flight."""
@@ -202,7 +206,7 @@ class Intake:
 
     def _fence(self, key: str, entry: Entry) -> None:
         if self._keeps_order:
-            self._fences[key] = self._fences.get(key, frozenset()) | frozenset(entry.identities)
+            self._fences[key] = self._fences.get(key, frozenset()) | fence_of(entry.command)
 
     def _put_back(self, entries: Sequence[Entry]) -> None:
         if entries:

@@ -21,6 +21,7 @@ from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure, Following, Outcome
 from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
+from klaviyo_relay_worker.plan.lists import fence_of
 from klaviyo_relay_worker.plan.places import job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import (
     JobRecord,
@@ -175,7 +176,7 @@ class Lane:
         return list(islice(fresh, DUE_MOST))
 
     def fences(self) -> dict[str, frozenset[str]]:
-        """Whom later commands must wait for: the key of what is parked or followed -> identities.
+        """Whom later commands must wait for: the key of what is parked or followed -> its fence.
 
         Nothing where a lane keeps no order.
         """
@@ -185,7 +186,7 @@ class Lane:
         parked: Any = self._redis.hgetall(self.keys.parked)
         for name, stored in parked.items():
             command = decode_parked(stored).envelope.command
-            found[parked_key(name.decode())] = frozenset(identities(command))
+            found[parked_key(name.decode())] = fence_of(command)
         jobs: Any = self._redis.hgetall(self.keys.following)
         for name, stored in jobs.items():
             rows = decode_job(stored).rows

@@ -194,7 +194,8 @@ class Situation(Struct, frozen=True):
     Attributes:
         now: seconds since 1970.
         is_idle: nothing of the lane is in flight.
-        held: identities that must wait: in flight, parked, or in an unfinished import job.
+        held: identities that must wait: in flight, parked, or in an unfinished import job; and
+            lists, of which something in flight or parked is about.
         held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
