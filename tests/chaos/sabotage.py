@@ -237,19 +237,18 @@ def whole_batch_dies_of_one() -> None:
 def bisect_drops_good_half() -> None:
     delivered = _module("outcome").Delivered()
 
-    def make(deliver: Any) -> Any:
-        def first_half(self: Any, parts: Any, ledger: Any) -> Any:
-            kept = parts
-            if len(parts) > 1 and getattr(self, "_is_apart", False):
-                kept = parts[: len(parts) // 2]
-                ledger.settle_parts(parts[len(parts) // 2 :], delivered)
-            self._is_apart = True
-            yield from deliver(self, kept, ledger)
-            self._is_apart = False
+    def make(take_apart: Any) -> Any:
+        def first_half(self: Any, parts: Any, failures: Any, ledger: Any) -> Any:
+            kept = []
+            for again in (yield from take_apart(self, parts, failures, ledger)):
+                middle = max(1, len(again) // 2)
+                ledger.settle_parts(again[middle:], delivered)
+                kept.append(again[:middle])
+            return kept
 
         return first_half
 
-    _replace(_module("plan.ladder").Bulk, "deliver", make)
+    _replace(_module("plan.ladder").Bulk, "_take_apart", make)
 
 
 def jobs_are_not_followed() -> None:

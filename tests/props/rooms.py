@@ -29,6 +29,7 @@ from klaviyo_relay_worker.follow import Follow
 from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.outcome import Outcome, Reason, Snooze
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
+from klaviyo_relay_worker.plan.imports import Readings
 from klaviyo_relay_worker.settings import WorkerSettings
 from klaviyo_relay_worker.shares import Senders, Shares
 from klaviyo_relay_worker.status import Status
@@ -130,7 +131,10 @@ class Rooms:
             self.lane, self.lease, self.clock, self.accounts,
             admission=self.admission, intake=self.intake, watch_for=self.stray_watch.add,
         )  # fmt: skip
-        self.follow = Follow(self.lane, self.lease, self.clock, admission=self.admission, **at)
+        self.readings: Readings = {}
+        self.follow = Follow(
+            self.lane, self.lease, self.clock, self.readings, admission=self.admission, **at
+        )
         self.choice = Choice(self.lane, self.clock, self.accounts, self.admission, self.intake)
         self.agenda = Agenda(
             self.turn,

@@ -33,7 +33,7 @@ from klaviyo_relay import (
 from klaviyo_relay.envelope import LANES
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay_worker import judge, limits, stray_watch, suspicion
+from klaviyo_relay_worker import courier, judge, limits, stray_watch, suspicion
 from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.explain import Explainer
@@ -141,6 +141,22 @@ def test_lists_live_from_creation_to_deletion(house, sandbox):
     assert found == {"name": "Weekly", "members": 10}
     assert "p3@shop.io" not in people_of(sandbox), "only the last word on a membership is sent"
     assert house.lanes()["lists"]["dropped_by_rule"] == {"superseded": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "dead"),
+    [(DeleteList(list_name="Nightly"), 0), (RenameList(list_name="Nightly", new_name="Old"), 1)],
+    ids=["delete", "rename"],
+)
+def test_a_list_made_anew_is_not_undone_by_what_came_before_it(
+    house, sandbox, monkeypatch, first, dead
+):
+    monkeypatch.setattr(lists, "NAME_AGAIN_SECONDS", 0.2)
+    anew = CreateList(list_name="Nightly"), AddToList(list_name="Nightly", email="a@shop.io")
+    house.enqueue(first, *anew)
+    house.work_off()
+    assert list(sandbox.summary()["lists"].values()) == [{"name": "Nightly", "members": 1}]
+    assert [letter.failure.code for letter in house.dead()] == ["unknown_list"] * dead
 
 
 def test_who_creates_a_list_can_learn_its_id(house, sandbox):
@@ -443,6 +459,21 @@ def test_the_failing_rows_of_a_job_are_dead_and_the_others_delivered(house, sand
     assert letter.envelope.command.email == "taken@shop.io"
 
 
+def test_the_last_word_of_a_row_that_failed_is_the_last_one_sent(house, sandbox):
+    sandbox.configure(failing_rows="poison")
+    everybody = [f"p{n}@shop.io" for n in range(8)]
+    house.enqueue(
+        *(
+            Identify(email=email, properties=properties)
+            for email in everybody
+            for properties in ({"note": "poison"}, {"step": "second"}, {"step": "last"})
+        )
+    )
+    house.work_off()
+    people = people_of(sandbox)
+    assert {people[email]["properties"]["step"] for email in everybody} == {"last"}
+
+
 @pytest.mark.parametrize(
     "fault",
     [{"status": 503}, {"action": "reset"}, {"status": 429, "retry_after": 0}],
@@ -456,6 +487,16 @@ def test_an_outage_while_the_errors_are_read_delivers_no_failed_row(house, sandb
     house.enqueue(*(Identify(email=f"p{n}@shop.io") for n in range(5)), clash)
     house.work_off()
     assert house.numbers("profiles") == {"delivered": 7, "dead": 1}
+
+
+def test_no_page_of_errors_is_read_twice_where_quota_ends_between_two(house, sandbox, monkeypatch):
+    monkeypatch.setattr(courier, "MIDWAY_PATIENCE_SECONDS", 0.0)
+    sandbox.configure(failing_rows="poison")
+    poison = (Identify(email=f"p{n}@shop.io", properties={"is": "poison"}) for n in range(1_250))
+    house.enqueue(*poison, Identify(email="good@shop.io"))
+    house.work_off()
+    assert house.numbers("profiles") == {"delivered": 1, "dead": 1_250}
+    assert house.requests_to(limits.GET_IMPORT_ERRORS) == 13
 
 
 def test_later_commands_of_a_person_wait_for_the_job(house, sandbox, until):

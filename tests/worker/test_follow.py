@@ -8,10 +8,12 @@ import pytest
 
 from klaviyo_relay import Identify
 from klaviyo_relay_worker.courier import Returned
-from klaviyo_relay_worker.limits import GET_IMPORT_JOB
+from klaviyo_relay_worker.klaviyo.exchange import Request
+from klaviyo_relay_worker.limits import GET_IMPORT_ERRORS, GET_IMPORT_JOB
 from klaviyo_relay_worker.outcome import Delivered, Following, Snooze
 from klaviyo_relay_worker.plan import imports
 from klaviyo_relay_worker.plan.batch import Ledger
+from klaviyo_relay_worker.plan.imports import Reading
 from rooms import ACCOUNT, Rooms
 
 
@@ -26,7 +28,7 @@ class Followed(Rooms):
         self.is_due(at=0)
         self.intake = type(self.intake)(self.lane, self.lease, self.admission)
         self.follow = type(self.follow)(
-            self.lane, self.lease, self.clock,
+            self.lane, self.lease, self.clock, self.readings,
             admission=self.admission, intake=self.intake, clearance=self.clearance,
         )  # fmt: skip
         self.intake.fill(self.clock.now())
@@ -120,6 +122,25 @@ def test_a_look_that_met_an_outage_says_nothing_of_the_job(rooms):
     assert rooms.numbers() == {"following": 2}
     assert rooms.intake.held() == {"email:a@x.io", "email:b@x.io"}
     assert rooms.due_at() > time.time()
+
+
+def test_a_look_goes_on_with_what_the_looks_before_have_read(rooms):
+    page = Request(endpoint=GET_IMPORT_ERRORS, path="/next")
+    rooms.readings["JOB"] = Reading(failed=200, page=page)
+    [errand] = rooms.look()
+    assert errand.batch.endpoint == GET_IMPORT_ERRORS
+    assert next(errand.batch.converse(Ledger())) == page
+    back(errand, None, Snooze(1.0, "quota"))
+    rooms.look()
+    assert list(rooms.readings) == ["JOB"]
+
+
+def test_what_was_read_of_a_job_is_forgotten_once_it_is_settled(rooms):
+    [errand] = rooms.look()
+    rooms.readings["JOB"] = Reading(failed=0, page=None)
+    back(errand, is_done)
+    rooms.look()
+    assert rooms.readings == {}
 
 
 @pytest.mark.parametrize(("age", "is_told"), [(3_500, False), (3_700, True)])

@@ -6,6 +6,7 @@ import pytest
 
 from klaviyo_relay import AddToList, CreateList, Identify, Track, Unsubscribe
 from klaviyo_relay_worker import intake as module
+from klaviyo_relay_worker import lane as lane_module
 from klaviyo_relay_worker.outcome import Delivered, Following, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from rooms import Rooms
@@ -148,6 +149,55 @@ def test_what_goes_alone_is_kept_out_of_batches_with_all_of_its_person(rooms_of)
     assert names(rooms.intake.together()) == ["other"]
 
 
+def test_commands_that_were_one_row_keep_their_order_whenever_each_is_due(rooms_of, monkeypatch):
+    before = rooms_of()
+    monkeypatch.setattr(before.clock, "now", lambda: 1.0)
+    before.ship(*people("a", "a", "a"))
+    entries = before.held.read()
+    # Not the order of their ids, by which Redis gives what is due at the same time.
+    ordered = sorted(entries, key=lambda entry: entry.envelope.id, reverse=True)
+    for rank, entry in enumerate(ordered):
+        row = Parked(9.0 - rank, "row_refused", is_alone=True, rank=rank)
+        before.held.settle(row, [entry])
+    again = next(entry for entry in before.held.parked() if entry.rank == 1)
+    before.held.settle(Parked(10.0, "server_error", is_alone=True), [again])
+    rooms = rooms_of()
+    for moment in (9.5, 10.0):
+        rooms.intake.fill(moment)
+    waiting = [entry.envelope.id for entry in rooms.intake.waiting]
+    assert waiting == [entry.envelope.id for entry in ordered]
+
+
+def read_at_once(monkeypatch, most):
+    for reader in (module, lane_module):
+        monkeypatch.setattr(reader, "DUE_MOST", most)
+
+
+def test_a_refused_row_larger_than_what_is_read_at_once_is_read_whole(rooms_of, monkeypatch):
+    read_at_once(monkeypatch, 10)
+    before = rooms_of()
+    before.ship(*people(*["a"] * 25))
+    for rank, entry in enumerate(before.held.read()):
+        before.held.settle(Parked(0.0, "row_refused", is_alone=True, rank=rank), [entry])
+    rooms = rooms_of()
+    rooms.intake.fill(1.0)
+    assert [entry.rank for entry in rooms.intake.waiting] == list(range(25))
+    assert [entry.rank for entry in rooms.intake.alone()] == [0]
+
+
+def test_no_more_of_what_is_due_is_taken_than_there_is_room_for(rooms_of, monkeypatch):
+    read_at_once(monkeypatch, 10)
+    before = rooms_of()
+    parked(before, *people(*(f"p{n}" for n in range(25))))
+    before.ship(*people("followed"))
+    before.held.settle(Following("JOB", 0), at=1.0)
+    rooms = rooms_of()
+    monkeypatch.setattr(rooms.intake, "_most", 15)
+    rooms.intake.fill(10.0)
+    assert len(rooms.intake.waiting) == 20
+    assert [job for job, _ in rooms.intake.jobs] == ["JOB"], "nobody goes before it is looked at"
+
+
 def test_an_unsubscribe_need_not_wait_for_a_parked_one(rooms_of):
     parked(rooms_of("consent"), Unsubscribe(list_id="AAAAAA", email="a@x.io"), until=4e9)
     rooms = rooms_of("consent")
@@ -161,6 +211,23 @@ def test_candidates_are_one_of_each_person_and_not_behind_a_list(rooms_of):
     add = [AddToList(list_id="AAAAAA", email=f"{name}@x.io") for name in "aab"]
     rooms.ship(*add, CreateList(list_name="N"), AddToList(list_id="AAAAAA", email="c@x.io"))
     assert names(rooms.intake.candidates()) == ["a", "b"]
+
+
+def test_a_list_is_held_while_a_command_about_it_is_in_flight_or_parked(rooms_of):
+    rooms = rooms_of("lists")
+    rooms.ship(CreateList(list_name="N"), AddToList(list_name="N", email="a@x.io"))
+    batch = sent(rooms, 1)
+    assert rooms.intake.held() == {"list_name:N"}
+    assert rooms.intake.candidates() == []
+    rooms.held.settle(Parked(4e9, "server_error", is_alone=True), batch.entries)
+    returned(rooms, batch, Parked(4e9, "server_error", is_alone=True))
+    assert rooms.intake.held() == {"list_name:N"}
+    later = rooms_of("lists")
+    later.intake.fill(later.clock.now())
+    assert later.intake.held() == {"list_name:N"}
+    later.intake.fill(5e9)
+    assert [entry.command for entry in later.intake.alone()] == [CreateList(list_name="N")]
+    assert later.intake.together() == [], "the list's others wait for the one that goes alone"
 
 
 def test_what_must_go_singly_is_remembered(rooms):

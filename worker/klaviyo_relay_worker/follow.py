@@ -21,13 +21,19 @@ logger = logging.getLogger("klaviyo_relay_worker.follow")
 
 
 class Follow:
-    """The import jobs of one lane."""
+    """The import jobs of one lane.
+
+    Args:
+        readings: what was read of their errors, in earlier turns, too. It is added to here, and
+            jobs that are followed no more are taken out.
+    """
 
     def __init__(
         self,
         lane: Lane,
         lease: Lease,
         clock: Clock,
+        readings: imports.Readings,
         *,
         admission: Admission,
         intake: Intake,
@@ -36,23 +42,31 @@ class Follow:
         self._lane = lane
         self._lease = lease
         self._clock = clock
+        self._readings = readings
         self._admission = admission
         self._intake = intake
         self._clearance = clearance
 
     def errands(self) -> Iterator[Errand]:
         """A look at each job whose time has come, as far as they may go now."""
+        self._forget_ended()
         for job_id, record in self._intake.jobs:
             # Asked first: the rows are many, and a pass may come every tenth of a second.
             if not self._clearance.is_open:
                 return
             job = self._job(job_id, record)
-            batch = imports.look_at(job)
+            batch = imports.look_at(job, self._readings)
             if not self._clearance.clear(batch):
                 return
             self._tell_if_late(job)
             self._intake.look_sent(job_id)
             yield Errand(batch, partial(self._settle, job_id, record))
+
+    def _forget_ended(self) -> None:
+        """Whoever has settled them, a planner elsewhere perhaps."""
+        if self._readings:
+            for job_id in self._readings.keys() - set(self._intake.followed()):
+                del self._readings[job_id]
 
     def _job(self, job_id: str, record: JobRecord) -> imports.Job:
         now = self._clock.now()

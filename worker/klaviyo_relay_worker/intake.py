@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from klaviyo_relay.commands import Unsubscribe
 from klaviyo_relay_worker.admission import Admission
-from klaviyo_relay_worker.lane import Lane
+from klaviyo_relay_worker.lane import DUE_MOST, Lane
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.lookahead import Lookahead
 from klaviyo_relay_worker.outcome import Following, Outcome, Parked
 from klaviyo_relay_worker.plan.batch import Batch, Entry, Ledger, take_in_order
-from klaviyo_relay_worker.plan.lists import until_about_lists
+from klaviyo_relay_worker.plan.lists import fence_of, free, until_about_lists
 from klaviyo_relay_worker.plan.places import is_parked, job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import JobRecord
 
@@ -101,24 +101,27 @@ class Intake:
         return self._lane.goes_on(self._cursor)
 
     def _take_due(self, now: float) -> None:
-        parked, jobs = self._lane.due(now)
-        known = (
-            self._in_flight
-            if not parked
-            else {entry.key for entry in self.waiting} | self._in_flight
-        )
-        fresh = [entry for entry in parked if entry.key not in known]
-        for entry in fresh:
+        """All that there is room for: those of one person may have to wait for the last of them."""
+        while self._take_some_due(now) >= DUE_MOST:
+            pass
+
+    def _take_some_due(self, now: float) -> int:
+        """Returns how many there were; 0 if none of them was a parked command that found room."""
+        waiting = [entry.key for entry in takewhile(_is_parked, self.waiting)]
+        parked, self.jobs = self._lane.due(now, self._in_flight.union(waiting))
+        if not parked or len(waiting) >= self._most:
+            return 0
+        for entry in parked:
             self._fences.pop(entry.key, None)
-        self.waiting[:0] = self._admitted(fresh, now)
-        self.jobs = [(job, record) for job, record in jobs if job_key(job) not in self._in_flight]
+        self._put_back(self._admitted(parked, now))
+        return len(parked) + len(self.jobs)
 
     def followed(self) -> list[str]:
         """The import jobs that are followed."""
         return [job for key in self._fences if (job := job_of(key)) is not None]
 
     def held(self) -> frozenset[str]:
-        """Identities that must wait."""
+        """Identities, and lists, that must wait."""
         return frozenset().union(*self._fences.values())
 
     def held_from_unsubscribe(self) -> frozenset[str]:
@@ -134,22 +137,26 @@ class Intake:
         chosen, _ = take_in_order(parked, self.held(), lambda entry: entry.is_alone, len(parked))
         return chosen
 
-    def together(self) -> list[Entry]:
+    def together(self) -> Sequence[Entry]:
         """The other waiting commands, but for those that a lonely one of the same profile holds."""
         alone = [entry for entry in takewhile(_is_parked, self.waiting) if entry.is_alone]
         if not alone:
             return self.waiting
-        names = {name for entry in alone for name in entry.identities if self._keeps_order}
+        names = {who for entry in alone for who in fence_of(entry.command) if self._keeps_order}
         keys = {entry.key for entry in alone}
-        return [
+        others = [
             entry
             for entry in self.waiting
             if entry.key not in keys and names.isdisjoint(entry.identities)
         ]
+        return self._free(others, names)
+
+    def _free(self, entries: Sequence[Entry], held: Iterable[str]) -> Sequence[Entry]:
+        return free(entries, held) if self._lane.family == "lists" else entries
 
     def candidates(self) -> list[Entry]:
         """What may be sent now, one of each profile: in any order, whatever comes of the others."""
-        entries: Sequence[Entry] = self.together()
+        entries = self._free(self.together(), self.held())
         if self._lane.family == "lists":
             entries = until_about_lists(entries) or entries[:1]
         chosen, _ = take_in_order(entries, self.held(), lambda _: True, ENTRIES_MOST_ELSE)
@@ -162,7 +169,7 @@ class Intake:
         self.waiting = [entry for entry in self.waiting if entry.key not in keys]
         if self._keeps_order:
             for entry in batch.entries:
-                self._fences[entry.key] = frozenset(entry.identities)
+                self._fences[entry.key] = fence_of(entry.command)
 
     def look_sent(self, job_id: str) -> None:
         """A look at a job is in flight."""
@@ -199,11 +206,11 @@ class Intake:
 
     def _fence(self, key: str, entry: Entry) -> None:
         if self._keeps_order:
-            self._fences[key] = self._fences.get(key, frozenset()) | frozenset(entry.identities)
+            self._fences[key] = self._fences.get(key, frozenset()) | fence_of(entry.command)
 
-    def _put_back(self, again: Sequence[Entry]) -> None:
-        if again:
-            self.waiting = sorted([*again, *self.waiting], key=_place)
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self.waiting = sorted([*entries, *self.waiting], key=_place)
 
 
 def _is_parked(entry: Entry) -> bool:
@@ -211,8 +218,11 @@ def _is_parked(entry: Entry) -> bool:
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:
-    """Parked ones first, then by place in the stream."""
+    """Parked ones first, by the time of their calls; then by place in the stream.
+
+    Calls of one moment have ids in no order, so what had one before it was parked says so itself.
+    """
     if is_parked(entry.key):
-        return (0, entry.envelope.at, 0)
+        return (0, entry.envelope.at, entry.rank)
     milliseconds, _, number = entry.key.partition("-")
     return (1, int(milliseconds), int(number))

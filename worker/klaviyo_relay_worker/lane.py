@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
 from klaviyo_relay_worker.outcome import Dead, Failure, Following, Outcome
 from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
+from klaviyo_relay_worker.plan.lists import fence_of
 from klaviyo_relay_worker.plan.places import job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import (
     JobRecord,
@@ -32,6 +34,8 @@ from klaviyo_relay_worker.settlement import (
 
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
+# Parked commands and import jobs that are taken up at once.
+DUE_MOST = 1_000
 
 
 class LaneState(Struct, frozen=True):
@@ -143,11 +147,17 @@ class Lane:
         """Whether the stream has entries behind a key."""
         return bool(self._redis.xrange(self.keys.stream, min=f"({after}", count=1))
 
-    def due(self, now: float) -> tuple[list[Entry], list[tuple[str, JobRecord]]]:
-        """Parked commands and import jobs whose time has come."""
-        names: Any = self._redis.zrangebyscore(self.keys.due, 0, int(now * 1000), 0, 1000)
+    def due(
+        self, now: float, taken: Collection[str] = ()
+    ) -> tuple[list[Entry], list[tuple[str, JobRecord]]]:
+        """Parked commands and import jobs whose time has come.
+
+        Args:
+            now: seconds since 1970.
+            taken: keys of those that are not wanted again.
+        """
         parked, jobs = [], []
-        for name in (raw.decode() for raw in names):
+        for name in self._names_of_due(now, taken):
             job = job_of(name)
             if job is None:
                 stored: Any = self._redis.hget(self.keys.parked, name)
@@ -157,8 +167,16 @@ class Lane:
                 jobs.append((job, decode_job(stored)))
         return parked, jobs
 
+    def _names_of_due(self, now: float, taken: Collection[str]) -> list[str]:
+        """So many beside those that are taken, which may have to wait for what comes after them."""
+        most = DUE_MOST + len(taken)
+        found: Any = self._redis.zrangebyscore(self.keys.due, 0, int(now * 1000), 0, most)
+        names = (raw.decode() for raw in found)
+        fresh = (n for n in names if n not in taken and parked_key(n) not in taken)
+        return list(islice(fresh, DUE_MOST))
+
     def fences(self) -> dict[str, frozenset[str]]:
-        """Whom later commands must wait for: the key of what is parked or followed -> identities.
+        """Whom later commands must wait for: the key of what is parked or followed -> its fence.
 
         Nothing where a lane keeps no order.
         """
@@ -168,7 +186,7 @@ class Lane:
         parked: Any = self._redis.hgetall(self.keys.parked)
         for name, stored in parked.items():
             command = decode_parked(stored).envelope.command
-            found[parked_key(name.decode())] = frozenset(identities(command))
+            found[parked_key(name.decode())] = fence_of(command)
         jobs: Any = self._redis.hgetall(self.keys.following)
         for name, stored in jobs.items():
             rows = decode_job(stored).rows

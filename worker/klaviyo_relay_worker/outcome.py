@@ -59,6 +59,7 @@ class Parked(Struct, frozen=True):
         failure: what Klaviyo answered, if that is the reason; it has then spent an attempt.
         is_alone: when its time has come it goes by itself, so that it can harm no other.
         paused_before: seconds that its lane had been paused when it was parked first.
+        rank: its place, from 0, among commands that are parked together and keep their order.
     """
 
     until: float
@@ -66,6 +67,7 @@ class Parked(Struct, frozen=True):
     failure: Failure | None = None
     is_alone: bool = False
     paused_before: float = 0.0
+    rank: int = 0
 
 
 class Dead(Struct, frozen=True):

@@ -24,6 +24,7 @@ from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
 from klaviyo_relay_worker.lane import Lane, LaneState
 from klaviyo_relay_worker.lease import Lease
+from klaviyo_relay_worker.plan.imports import Readings
 from klaviyo_relay_worker.shares import Senders
 from klaviyo_relay_worker.stray_watch import StrayWatch
 from klaviyo_relay_worker.suspicion import Suspicion
@@ -80,6 +81,9 @@ class Preparation:
         self._accounts = accounts
         self._senders = senders
         self._telemetry = telemetry
+        # By the lanes' names. A job with many refused rows takes more pages of errors than one turn
+        # can read; what a worker has read, it need not read again.
+        self._readings: dict[str, Readings] = {}
 
     def delivery(self, lane: Lane, lease: Lease, client: KlaviyoClient, terms: Terms) -> Delivery:
         """A delivery that may begin; it has read nothing of the stream yet."""
@@ -133,7 +137,13 @@ class Preparation:
                 watch_for=stray_watch.add,
             ),
             follow=Follow(
-                lane, lease, clock, admission=admission, intake=intake, clearance=clearance
+                lane,
+                lease,
+                clock,
+                self._readings.setdefault(lane.name, {}),
+                admission=admission,
+                intake=intake,
+                clearance=clearance,
             ),
             stray_watch=stray_watch,
             suspicion=suspicion,

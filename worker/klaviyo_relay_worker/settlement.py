@@ -36,7 +36,7 @@ class ParkedRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         reason: why it waits.
         attempts: how many Klaviyo has refused.
         since: when it was parked first, in seconds since 1970.
-        is_redriven, is_alone, paused_before: as in `Entry`.
+        is_redriven, is_alone, paused_before, rank: as in `Entry`.
     """
 
     envelope: Received
@@ -46,6 +46,7 @@ class ParkedRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_redriven: bool = False
     is_alone: bool = False
     paused_before: float = 0.0
+    rank: int = 0
 
     def entry(self) -> Entry:
         """The command as a planner takes it."""
@@ -58,6 +59,7 @@ class ParkedRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
             parked_at=self.since,
             is_alone=self.is_alone,
             paused_before=self.paused_before,
+            rank=self.rank,
         )
 
 
@@ -170,6 +172,7 @@ def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:
         is_redriven=entry.is_redriven,
         is_alone=outcome.is_alone,
         paused_before=outcome.paused_before,
+        rank=outcome.rank or entry.rank,
     )
     why = note(reason=outcome.reason)
     if failure is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from klaviyo_relay import AddToList, Identify
@@ -38,7 +40,7 @@ def error(pointer=None, payload=None):
 def looked(talk, rows, job_document, *pages):
     """The outcome's kind of each entry, row by row, and the requests."""
     answers = iter([talk.answer(200, job_document), *(talk.answer(200, page) for page in pages)])
-    ledger, requests = talk.converse(look_at(Job("JOB", rows)), lambda _: next(answers))
+    ledger, requests = talk.converse(look_at(Job("JOB", rows), {}), lambda _: next(answers))
     return [[type(ledger.outcomes[entry.key]) for entry in row] for row in rows], requests, ledger
 
 
@@ -88,6 +90,7 @@ def test_the_commands_of_a_coalesced_row_that_failed_go_by_themselves(talk):
     assert kinds == [[Parked, Parked], [Delivered, Delivered]]
     outcomes = [ledger.outcomes[entry.key] for entry in rows[0]]
     assert all(found.is_alone and found.failure.detail == "is wrong" for found in outcomes)
+    assert [found.rank for found in outcomes] == [0, 1], "in their order"
 
 
 def test_errors_are_read_page_by_page(talk):
@@ -100,11 +103,55 @@ def test_errors_are_read_page_by_page(talk):
     assert requests[2].path == url.removeprefix("https://a.klaviyo.com")
 
 
+PATH = "/api/profile-bulk-import-jobs/JOB/import-errors?page%5Bcursor%5D="
+
+
+def failing_rows(talk, request):
+    """A Klaviyo that has refused all but the last of a job's six rows, and names two a page."""
+    if request.endpoint == limits.GET_IMPORT_JOB:
+        return talk.answer(200, job(failed=5))
+    at = int(request.path.partition(PATH)[2] or 0)
+    data = [error(f"/data/attributes/profiles/data/{n}") for n in range(at, min(at + 2, 5))]
+    return talk.answer(200, {"data": data, "links": {"next": f"{PATH}{at + 2}" if at < 4 else ""}})
+
+
+def test_a_look_goes_on_at_the_page_where_the_one_before_was_broken_off(talk):
+    rows = rows_of(talk, *([person(f"p{n}")] for n in range(6)))
+    readings = {}
+    batch = look_at(Job("JOB", rows), readings)
+    assert batch.endpoint == limits.GET_IMPORT_JOB
+    ledger = Ledger()
+    conversation = batch.converse(ledger)
+    request = next(conversation)
+    for _ in range(2):
+        request = conversation.send(failing_rows(talk, request))
+    conversation.close()
+    assert ledger.outcomes == {}, "before its last page nothing is known of a job"
+
+    again = look_at(Job("JOB", rows), readings)
+    assert again.endpoint == limits.GET_IMPORT_ERRORS
+    ledger, requests = talk.converse(again, partial(failing_rows, talk))
+    assert [request.path for request in requests] == [f"{PATH}2", f"{PATH}4"]
+    kinds = [type(ledger.outcomes[row[0].key]) for row in rows]
+    assert kinds == [Dead, Dead, Dead, Dead, Dead, Delivered]
+
+
+def test_a_job_whose_errors_are_all_read_is_judged_again_without_a_request(talk):
+    rows = rows_of(talk, *([person(f"p{n}")] for n in range(6)))
+    readings = {}
+    first, _ = talk.converse(look_at(Job("JOB", rows), readings), partial(failing_rows, talk))
+    again = look_at(Job("JOB", rows), readings)
+    assert again.endpoint == ""
+    ledger, requests = talk.converse(again, partial(failing_rows, talk))
+    assert requests == []
+    assert ledger.outcomes == first.outcomes
+
+
 def test_a_look_that_breaks_off_says_nothing_of_any_row(talk):
     # An outage between the job and its errors ends the conversation from outside.
     rows = rows_of(talk, [person("a")], [person("b")])
     ledger = Ledger()
-    conversation = look_at(Job("JOB", rows)).converse(ledger)
+    conversation = look_at(Job("JOB", rows), {}).converse(ledger)
     next(conversation)
     conversation.send(talk.answer(200, job(failed=1)))
     conversation.close()
@@ -117,8 +164,33 @@ def test_a_cancelled_job_refuses_its_rows(talk):
     assert [found.failure.code for found in ledger.outcomes.values()] == ["cancelled"]
 
 
+@pytest.mark.parametrize(
+    "document",
+    [None, {}, {"data": None}, {"data": []}, {"data": {"id": "JOB"}}, {"data": {"attributes": []}}],
+    ids=["no body", "no data", "null", "a list", "no attributes", "a list of attributes"],
+)
+def test_an_answer_that_says_nothing_of_the_job_leaves_it_followed_for_a_day(talk, document):
+    rows = rows_of(talk, [person("a")])
+    answer = talk.answer(200, document)
+    assert answered_late(talk, rows, answer, UNFINISHED_SECONDS - 1) == [Following("JOB", 0)]
+    [found] = answered_late(talk, rows, answer, UNFINISHED_SECONDS + 1)
+    assert found.failure.code == "unfinished_job"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"data": None}, {"data": [None]}, {"data": [{"id": "E", "attributes": None}]}],
+    ids=["null", "an error that is null", "an error without attributes"],
+)
+def test_a_page_that_names_no_row_leaves_all_rows_suspect(talk, page):
+    rows = rows_of(talk, [person("a")], [person("b")])
+    kinds, _, ledger = looked(talk, rows, job(failed=1), page)
+    assert kinds == [[Dead], [Dead]]
+    assert {found.failure.code for found in ledger.outcomes.values()} == {"unattributed"}
+
+
 def answered_late(talk, rows, answer, age):
-    ledger, _ = talk.converse(look_at(Job("JOB", rows, age=age)), lambda _: answer)
+    ledger, _ = talk.converse(look_at(Job("JOB", rows, age=age), {}), lambda _: answer)
     return list(ledger.outcomes.values())
 
 

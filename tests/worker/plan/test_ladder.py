@@ -50,14 +50,16 @@ class Judge:
         return Answer(400, {}, msgspec.json.encode({"errors": errors}))
 
 
-def delivered(judge, parts):
+def delivered(judge, parts, last_word=refuse, *, most=None):
+    """The ledger at the conversation's end, or when it is broken off after `most` answers."""
+
     def accept(_answer, accepted, ledger):
         ledger.settle_parts(accepted, Delivered())
 
     ledger = Ledger()
-    conversation = Bulk(judge.build, accept, refuse).deliver(parts, ledger)
+    conversation = Bulk(judge.build, accept, last_word).deliver(parts, ledger)
     request = next(conversation, None)
-    while request is not None:
+    while request is not None and judge.requests != most:
         try:
             request = conversation.send(judge.answer())
         except StopIteration:
@@ -89,6 +91,38 @@ def test_pointers_to_all_bad_ones_cost_one_request_more(case):
     judge = Judge(bad, has_pointers=True)
     delivered(judge, parts_of(number))
     assert judge.requests <= 1 + bool(bad)
+
+
+def test_each_answer_that_names_a_bad_one_counts_though_the_conversation_is_broken_off():
+    judge = Judge({f"{n}-0" for n in range(200)}, has_pointers=True, names_most=1)
+    ledger = delivered(judge, parts_of(1000), most=150)
+    assert len(ledger.outcomes) == 150
+    assert all(isinstance(found, Dead) for found in ledger.outcomes.values())
+
+
+def test_as_many_bad_ones_as_a_request_can_carry_may_be_named_one_by_one():
+    judge = Judge({f"{n}-0" for n in range(10_000)}, has_pointers=True, names_most=1)
+    ledger = delivered(judge, parts_of(10_000), most=1_500)
+    assert len(ledger.outcomes) == 1_500
+
+
+def test_last_words_that_need_no_request_are_settled_before_any_request_goes_out():
+    asked = []
+
+    def ask(part, ledger):
+        asked.append(set(ledger.outcomes))
+        yield Request(endpoint="POST /api/y", path="/api/y")
+        ledger.settle(part.entries, Delivered())
+
+    def last_word(part, failure, ledger):
+        if part.entries[0].key == "1-0":
+            return ask(part, ledger)
+        return refuse(part, failure, ledger)
+
+    judge = Judge({"1-0", "3-0"}, has_pointers=True)
+    ledger = delivered(judge, parts_of(5), last_word)
+    assert asked == [{"3-0"}]
+    assert len(ledger.outcomes) == 5
 
 
 def test_everybody_bad_is_refused_by_one_answer_that_names_them():

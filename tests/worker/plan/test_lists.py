@@ -205,6 +205,57 @@ def test_a_deleted_list_is_delivered_and_forgotten(talk, status):
     assert ledger.lists == {"News": None}
 
 
+def test_the_deletion_of_a_name_that_klaviyo_does_not_know_has_nothing_to_do(talk):
+    [batch] = planned(talk, talk.entries(DeleteList(list_name="News")))
+    ledger, requests = talk.converse(batch, Lists(talk))
+    assert list(ledger.outcomes.values()) == [Delivered()]
+    assert [one.endpoint for one in requests] == [limits.GET_LISTS]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [DeleteList(list_name="News"), RenameList(list_name="News", new_name="N")],
+    ids=["delete", "rename"],
+)
+def test_a_deletion_or_renaming_by_a_name_of_two_lists_is_refused(talk, about):
+    [batch] = planned(talk, talk.entries(about))
+    ledger, _ = talk.converse(batch, Lists(talk, News=["AAAAAA", "BBBBBB"]))
+    assert [found.failure.code for found in ledger.outcomes.values()] == ["ambiguous_list"]
+
+
+def test_the_renaming_of_an_unknown_name_is_refused_at_once_so_that_nothing_overtakes_it(talk):
+    [batch] = planned(talk, talk.entries(RenameList(list_name="News", new_name="Weekly")))
+    ledger, _ = talk.converse(batch, Lists(talk))
+    assert [found.failure.code for found in ledger.outcomes.values()] == [lists.UNKNOWN_LIST]
+
+
+HELD = lists.fence_of(RenameList(list_name="News", new_name="Weekly"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [named("a"), named("a", "Weekly"), DeleteList(list_name="News"), CreateList(list_name="News")],
+    ids=["addition", "addition by the new name", "deletion", "creation"],
+)
+def test_what_concerns_a_list_waits_for_a_command_about_it_and_other_lists_do_not(talk, command):
+    entries = talk.entries(command, add("b"))
+    [batch] = planned(talk, entries, held=HELD)
+    assert list(batch.entries) == entries[1:]
+    assert planned(talk, entries[:1], held=HELD) == []
+
+
+def test_nothing_overtakes_what_waits_for_a_command_about_its_list(talk):
+    delete = DeleteList(list_name="News")
+    entries = talk.entries(named("a"), add("a"), delete, named("b"), add("c"))
+    [batch] = planned(talk, entries, held=HELD)
+    assert list(batch.entries) == entries[4:], "a's other membership, b's on the list to be deleted"
+
+
+def test_a_command_about_a_list_holds_nobody_but_that_list():
+    assert lists.fence_of(DeleteList(list_id="AAAAAA")) == {"list_id:AAAAAA"}
+    assert lists.fence_of(add("a")) == {"email:a@x.io"}
+
+
 def test_a_list_that_is_gone_costs_few_requests(talk):
     # Klaviyo's words for it, as recorded: pointer "/data", the id in the detail.
     entries = talk.entries(*(add(f"p{n}") for n in range(256)))

@@ -30,7 +30,7 @@ class Entry(Struct, frozen=True, gc=False):
         attempts: how many Klaviyo has refused.
         is_redriven: a person has sent it back from the dead letters.
         parked_at: when it was parked first, in seconds since 1970; 0 if it is not parked.
-        is_alone, paused_before: as in `Parked`.
+        is_alone, paused_before, rank: as in `Parked`.
     """
 
     key: str
@@ -41,6 +41,7 @@ class Entry(Struct, frozen=True, gc=False):
     parked_at: float = 0.0
     is_alone: bool = False
     paused_before: float = 0.0
+    rank: int = 0
 
     @property
     def command(self) -> Command:
@@ -193,7 +194,8 @@ class Situation(Struct, frozen=True):
     Attributes:
         now: seconds since 1970.
         is_idle: nothing of the lane is in flight.
-        held: identities that must wait: in flight, parked, or in an unfinished import job.
+        held: identities that must wait: in flight, parked, or in an unfinished import job; and
+            lists, of which something in flight or parked is about.
         held_from_unsubscribe: the same for unsubscribes, which need not wait for a parked
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.

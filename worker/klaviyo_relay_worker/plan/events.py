@@ -14,7 +14,7 @@ from msgspec import Struct
 from klaviyo_relay.envelope import ReceivedTrack
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
-from klaviyo_relay_worker.outcome import Delivered, Failure
+from klaviyo_relay_worker.outcome import Failure
 from klaviyo_relay_worker.plan.batch import (
     BODY_MAX_BYTES,
     ITEM_OVERHEAD_BYTES,
@@ -24,7 +24,6 @@ from klaviyo_relay_worker.plan.batch import (
     Ledger,
     Part,
     Situation,
-    refusal_of,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, accept
 
@@ -198,7 +197,7 @@ def _deliver_bulk(entries: Sequence[Entry], ledger: Ledger) -> Conversation:
     yield from _BULK.deliver([Part.of(entry) for entry in entries], ledger)
 
 
-def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
+def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation | None:
     """The last word on an event.
 
     A bulk request may be refused for a unique_id that Klaviyo has seen before, which is what a
@@ -208,16 +207,18 @@ def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
     """
     if _is_repeat(failure):
         ledger.singly.update(entry.key for entry in part.entries)
-        return
-    if not failure.pointer or not _NAMES_ITEM.match(failure.pointer):
-        # Klaviyo did not say what is wrong, so it may be a repeat all the same.
-        answer = yield single_request(part)
-        if answer.is_accepted:
-            ledger.settle(part.entries, Delivered())
-            ledger.has_repeats = True
-            return
-        failure = refusal_of(answer)
-    ledger.refuse(part.entries, failure)
+        return None
+    if _NAMES_ITEM.match(failure.pointer):
+        ledger.refuse(part.entries, failure)
+        return None
+    return _try_singly(part, ledger)
+
+
+def _try_singly(part: Part, ledger: Ledger) -> Conversation:
+    """Klaviyo did not say what is wrong, so it may be a repeat all the same."""
+    answer = yield single_request(part)
+    ledger.settle_by(answer, part.entries)
+    ledger.has_repeats |= answer.is_accepted
 
 
 def _recognise_repeats(parts: Sequence[Part], failures: Sequence[Failure], ledger: Ledger) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.klaviyo.exchange import Request
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.klaviyo.pages import next_page
 from klaviyo_relay_worker.outcome import (
     Dead,
@@ -60,9 +60,39 @@ class Job(Struct, frozen=True):
         return [entry for row in self.rows for entry in row]
 
 
-def look_at(job: Job) -> Batch:
-    """One look at a job; its rows are settled once it has ended."""
-    return Batch(limits.GET_IMPORT_JOB, job.entries, partial(_look, job))
+class Reading(Struct):
+    """How far the errors of a job that has ended are read: a look goes on where one was broken off.
+
+    Attributes:
+        failed: so many rows Klaviyo has refused.
+        page: the next one, or None if there is no more.
+        blamed: what the pages before it say.
+    """
+
+    failed: int
+    page: Request | None
+    blamed: Ledger = field(default_factory=Ledger)
+
+
+Readings = dict[str, Reading]
+"""By the jobs' ids."""
+
+
+def look_at(job: Job, readings: Readings) -> Batch:
+    """One look at a job; its rows are settled once it has ended.
+
+    Args:
+        job: the job.
+        readings: of the looks before; this one adds to them.
+    """
+    converse = partial(_look, job, readings)
+    return Batch(_first_endpoint(readings.get(job.id)), job.entries, converse)
+
+
+def _first_endpoint(reading: Reading | None) -> str:
+    if reading is None:
+        return limits.GET_IMPORT_JOB
+    return reading.page.endpoint if reading.page is not None else ""
 
 
 def job_request(job_id: str) -> Request:
@@ -71,13 +101,27 @@ def job_request(job_id: str) -> Request:
     return Request(endpoint=limits.GET_IMPORT_JOB, path=path)
 
 
-def _look(job: Job, ledger: Ledger) -> Conversation:
-    answer = yield job_request(job.id)
-    attributes: dict[str, Any] = {}
-    if answer.is_accepted:
-        attributes = answer.document()["data"]["attributes"]
+def errors_request(job_id: str) -> Request:
+    """GET the first page of its errors."""
+    path = f"/api/profile-bulk-import-jobs/{job_id}/import-errors?page%5Bsize%5D=100"
+    return Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
+
+
+def _look(job: Job, readings: Readings, ledger: Ledger) -> Conversation:
+    if job.id not in readings:
+        answer = yield job_request(job.id)
+        _judge(job, answer, readings, ledger)
+    if job.id in readings:
+        yield from _read_on(job, readings[job.id])
+        _settle_complete(job, readings[job.id], ledger)
+
+
+def _judge(job: Job, answer: Answer, readings: Readings, ledger: Ledger) -> None:
+    # An answer of another shape says nothing of the job, so that its age decides in the end.
+    attributes = _object(_object(_object(answer.document()).get("data")).get("attributes"))
     if attributes.get("status") == "complete":
-        yield from _settle_complete(job, attributes, ledger)
+        failed = int(attributes.get("failed_count") or 0)
+        readings[job.id] = Reading(failed, errors_request(job.id) if failed else None)
     elif attributes.get("status") == "cancelled":
         failure = Failure(code="cancelled", title="Klaviyo cancelled the import job")
         ledger.refuse(job.entries, failure)
@@ -91,15 +135,25 @@ def _look(job: Job, ledger: Ledger) -> Conversation:
             ledger.settle(row, Following(job.id, at))
 
 
-def _settle_complete(job: Job, attributes: dict[str, Any], ledger: Ledger) -> Conversation:
-    judged = Ledger()
-    judged.settle(job.entries, Delivered())
-    if attributes.get("failed_count"):
-        yield from _blame(job, judged)
-        _suspect_all(int(attributes["failed_count"]), job.rows, judged)
-    _take_apart(job, judged)
-    # Only now: an outage between two pages of errors must not deliver what has failed.
-    ledger.outcomes.update(judged.outcomes)
+def _read_on(job: Job, reading: Reading) -> Conversation:
+    while reading.page is not None:
+        answer = yield reading.page
+        document = _object(answer.document())
+        for error in document.get("data") or () if answer.is_accepted else ():
+            _blame_row(_object(_object(error).get("attributes")), job.rows, reading.blamed)
+        reading.page = next_page(reading.page, document)
+
+
+def _settle_complete(job: Job, reading: Reading, ledger: Ledger) -> None:
+    ledger.settle(job.entries, Delivered())
+    ledger.outcomes.update(reading.blamed.outcomes)
+    _suspect_all(reading.failed, job.rows, ledger)
+    _take_apart(job, ledger)
+
+
+def _object(found: Any) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is something else."""
+    return found if isinstance(found, dict) else {}
 
 
 def _take_apart(job: Job, ledger: Ledger) -> None:
@@ -107,19 +161,11 @@ def _take_apart(job: Job, ledger: Ledger) -> None:
     for row in job.rows:
         outcome = ledger.outcomes[row[0].key] if len(row) > 1 else None
         if isinstance(outcome, Dead):
-            failure = outcome.failure
-            ledger.settle(row, Parked(job.now, Parking.ROW_REFUSED, failure, is_alone=True))
-
-
-def _blame(job: Job, ledger: Ledger) -> Conversation:
-    path = f"/api/profile-bulk-import-jobs/{job.id}/import-errors?page%5Bsize%5D=100"
-    request: Request | None = Request(endpoint=limits.GET_IMPORT_ERRORS, path=path)
-    while request is not None:
-        answer = yield request
-        document = answer.document()
-        for error in document.get("data", ()) if answer.is_accepted else ():
-            _blame_row(error.get("attributes") or {}, job.rows, ledger)
-        request = next_page(request, document)
+            for rank, entry in enumerate(row):
+                parked = Parked(
+                    job.now, Parking.ROW_REFUSED, outcome.failure, is_alone=True, rank=rank
+                )
+                ledger.settle((entry,), parked)
 
 
 def _suspect_all(failed: int, rows: Rows, ledger: Ledger) -> None:
@@ -148,7 +194,7 @@ def _blame_row(error: dict[str, Any], rows: Rows, ledger: Ledger) -> None:
         ledger.settle(rows[int(found[1])], Dead(failure))
         return
     payload = error.get("original_payload")
-    attributes = payload.get("attributes", payload) if isinstance(payload, dict) else {}
+    attributes = _object(_object(payload).get("attributes", payload))
     for row in rows:
         if row and _is_row(row[0], attributes):
             ledger.settle(row, Dead(failure))

@@ -2,13 +2,14 @@
 
 Klaviyo refuses a bulk request as a whole for one bad item. Its `source.pointer` names the items
 where it can; then the bad ones are judged and the rest goes out again. Where it does not, the
-request is halved: at most 2·log2(n) further requests for each bad command.
+request is halved: at most 2·log2(n) further requests for each bad command. A conversation may be
+broken off after any request, so what is known of a command is written down before the next one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.outcome import Delivered, Failure, failures_of
@@ -28,7 +29,8 @@ class Bulk:
     Args:
         build: the request for some parts.
         accept: writes down what an accepted request means.
-        last_word: judges one part that Klaviyo has singled out.
+        last_word: judges one part that Klaviyo has singled out; returns the requests that it takes,
+            or None where it has judged already.
         recognise: says whether it knows why a request was refused as a whole, and has dealt with
             it; then it is not taken apart.
     """
@@ -37,7 +39,7 @@ class Bulk:
         self,
         build: Callable[[Sequence[Part]], Request],
         accept: Callable[[Answer, Sequence[Part], Ledger], None],
-        last_word: Callable[[Part, Failure, Ledger], Conversation],
+        last_word: Callable[[Part, Failure, Ledger], Conversation | None],
         recognise: Callable[[Sequence[Part], Sequence[Failure], Ledger], bool] | None = None,
     ) -> None:
         self._build = build
@@ -47,34 +49,52 @@ class Bulk:
 
     def deliver(self, parts: Sequence[Part], ledger: Ledger) -> Conversation:
         """Send the parts; each has an outcome in the end, or is to be sent again singly."""
-        answer = yield self._build(parts)
-        if answer.is_accepted:
-            self._accept(answer, parts, ledger)
-            return
-        failures = failures_of(answer.status, answer.document())
+        left = [parts]
+        while left:
+            sent = left.pop()
+            answer = yield self._build(sent)
+            if answer.is_accepted:
+                self._accept(answer, sent, ledger)
+            else:
+                failures = failures_of(answer.status, answer.document())
+                again = yield from self._take_apart(sent, failures, ledger)
+                left += reversed(again)
+
+    def _take_apart(
+        self, parts: Sequence[Part], failures: Sequence[Failure], ledger: Ledger
+    ) -> Generator[Request, Answer, Sequence[Sequence[Part]]]:
+        """Judge whom the refusal singles out; returns what is to be sent again, in order."""
         blamed = blamed_items(failures, len(parts))
-        if not blamed and self._recognise and self._recognise(parts, failures, ledger):
-            return
         if blamed:
-            yield from self._without(blamed, parts, ledger)
-        elif any(_is_shared(failure) for failure in failures):
+            singled_out = [(parts[at], failure) for at, failure in blamed.items()]
+            yield from self._judge(singled_out, ledger)
+            good = [part for at, part in enumerate(parts) if at not in blamed]
+            return [good] if good else []
+        if self._is_judged_as_a_whole(parts, failures, ledger):
+            return []
+        if len(parts) == 1:
+            yield from self._judge([(parts[0], failures[0])], ledger)
+            return []
+        middle = len(parts) // 2
+        return [parts[:middle], parts[middle:]]
+
+    def _is_judged_as_a_whole(
+        self, parts: Sequence[Part], failures: Sequence[Failure], ledger: Ledger
+    ) -> bool:
+        if self._recognise and self._recognise(parts, failures, ledger):
+            return True
+        is_shared = any(_is_shared(failure) for failure in failures)
+        if is_shared:
             for part in parts:
                 ledger.refuse(part.entries, failures[0])
-        elif len(parts) == 1:
-            yield from self._last_word(parts[0], failures[0], ledger)
-        else:
-            middle = len(parts) // 2
-            yield from self.deliver(parts[:middle], ledger)
-            yield from self.deliver(parts[middle:], ledger)
+        return is_shared
 
-    def _without(
-        self, blamed: dict[int, Failure], parts: Sequence[Part], ledger: Ledger
-    ) -> Conversation:
-        good = [part for at, part in enumerate(parts) if at not in blamed]
-        if good:
-            yield from self.deliver(good, ledger)
-        for at, failure in blamed.items():
-            yield from self._last_word(parts[at], failure, ledger)
+    def _judge(self, singled_out: Iterable[tuple[Part, Failure]], ledger: Ledger) -> Conversation:
+        """Those that take no request first."""
+        asking = [self._last_word(part, failure, ledger) for part, failure in singled_out]
+        for conversation in asking:
+            if conversation is not None:
+                yield from conversation
 
 
 def _is_shared(failure: Failure) -> bool:
@@ -96,7 +116,6 @@ def accept(_answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
     ledger.settle_parts(parts, Delivered())
 
 
-def refuse(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
+def refuse(part: Part, failure: Failure, ledger: Ledger) -> None:
     """The last word where there is nothing else to try: a dead letter."""
     ledger.refuse(part.entries, failure)
-    yield from ()  # a conversation of no requests

@@ -5,7 +5,7 @@ A list is addressed by id or by name. Names are looked up at Klaviyo once and re
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from klaviyo_relay_worker.plan.batch import (
     Part,
     Situation,
     decided,
+    identities,
     refusal_of,
     take_in_order,
 )
@@ -46,6 +47,9 @@ NAME_SETTLES_SECONDS = 10 * 60
 NAME_AGAIN_SECONDS = 5.0
 UNKNOWN_LIST = "unknown_list"
 _ABOUT_LISTS = (CreateList, RenameList, DeleteList)
+# How a fence around a list begins, by the field that names the list.
+_FENCES = {"list_id": "list_id:", "list_name": "list_name:", "new_name": "list_name:"}
+_PREFIXES = tuple(_FENCES.values())
 _IDENTIFIERS = ("email", "phone_number", "external_id")
 
 _encode = msgspec.json.Encoder().encode
@@ -56,10 +60,42 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
 
     A command about a list itself goes alone: what follows may depend on it.
     """
+    entries = free(entries, situation.held)
     before = until_about_lists(entries)
     if before:
         return _memberships(before, situation)
     return [_about_list(entries[0], situation)] if entries and situation.is_idle else []
+
+
+def fence_of(command: Command) -> frozenset[str]:
+    """Whom later commands must wait for: a profile, or all that concerns a list itself."""
+    if isinstance(command, _ABOUT_LISTS):
+        return _lists_of(command)
+    return frozenset(identities(command))
+
+
+def _lists_of(command: Command) -> frozenset[str]:
+    named = ((prefix, getattr(command, name, None)) for name, prefix in _FENCES.items())
+    return frozenset(prefix + value for prefix, value in named if value is not None)
+
+
+def free(entries: Sequence[Entry], held: Iterable[str]) -> Sequence[Entry]:
+    """Those that wait for no command about their list, nor for one that does.
+
+    Args:
+        entries: in order.
+        held: fences of the commands that are in flight or parked.
+    """
+    waiting = {fence for fence in held if fence.startswith(_PREFIXES)}
+    if not waiting:
+        return entries
+    found = []
+    for entry in entries:
+        if waiting.isdisjoint(_lists_of(entry.command).union(entry.identities)):
+            found.append(entry)
+        else:
+            waiting |= fence_of(entry.command)
+    return found
 
 
 def _memberships(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
@@ -301,7 +337,9 @@ def _rename(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
     command: RenameList = entry.command  # type: ignore[assignment]  # by _ABOUT
     list_id = yield from find_list(command, situation, ledger)
     if isinstance(list_id, Failure):
-        refuse_or_wait((entry,), list_id, situation, ledger)
+        # At once, even where the name is unknown: while this waited, a later command might give the
+        # name to another list. Whatever made the list in this lane has been before this.
+        ledger.refuse((entry,), list_id)
         return
     answer = yield rename_request(list_id, command.new_name)
     ledger.settle_by(answer, (entry,))
@@ -323,7 +361,10 @@ def _delete(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
     command: DeleteList = entry.command  # type: ignore[assignment]  # by _ABOUT
     list_id = yield from find_list(command, situation, ledger)
     if isinstance(list_id, Failure):
-        refuse_or_wait((entry,), list_id, situation, ledger)
+        if list_id.code == UNKNOWN_LIST:  # no such list: that is what was asked
+            ledger.settle((entry,), Delivered())
+        else:
+            ledger.refuse((entry,), list_id)
         return
     answer = yield Request(endpoint=limits.DELETE_LIST, path=f"/api/lists/{list_id}")
     if answer.status == 404:  # gone already: that is what was asked

@@ -205,11 +205,15 @@ def accept_job(answer: Answer, parts: Sequence[Part], ledger: Ledger) -> None:
         ledger.settle(part.entries, Following(job_id, row))
 
 
-def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation:
+def _judge_alone(part: Part, failure: Failure, ledger: Ledger) -> Conversation | None:
     """Un-coalesce first: each command by itself, in order, is accepted or refused on its own."""
     if len(part.entries) == 1:
         ledger.refuse(part.entries, failure)
-        return
+        return None
+    return _deliver_in_turn(part, ledger)
+
+
+def _deliver_in_turn(part: Part, ledger: Ledger) -> Conversation:
     for entry in part.entries:
         yield from _deliver_single(Part.of(entry), ledger)
 
