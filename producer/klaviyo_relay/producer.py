@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from klaviyo_relay import sinks, validation
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spooling import Spooling
 from klaviyo_relay.trace_context import current_trace
@@ -152,6 +153,7 @@ class Producer(Verbs):
             RedisUnavailableError, BackpressureError: after `timeout`; `accepted` says how far it
                 came.
         """
+        import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import enqueue_many
 
         validation.account("account", account)

@@ -24,12 +24,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote_from_bytes
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from klaviyo_relay.forking import let_forks_wait_for
 from klaviyo_relay.sources import unique
 
 if TYPE_CHECKING:
@@ -61,20 +62,14 @@ _inherited: set[Path] = set()
 # that is forked while another thread is inside of SQLite would inherit its allocator locked, for
 # ever; so a fork waits for all of these locks.
 reading = threading.RLock()
-_locked_for_fork: list[SpoolFile] = []
 
 
-def _lock_for_fork() -> None:
-    reading.acquire()
-    for spool in list(_open_files):
-        spool.append_lock.acquire()
-        _locked_for_fork.append(spool)
-
-
-def _unlock_after_fork() -> None:
-    while _locked_for_fork:
-        _locked_for_fork.pop().append_lock.release()
-    reading.release()
+def _locks_at_fork() -> Iterator[threading.RLock]:
+    if _open_files:
+        with suppress(ImportError):  # as in some builds of Python; see `_keep_inherited`
+            import ctypes  # noqa: F401 - another thread of ours may not be at it during the fork
+    yield reading
+    yield from [spool.append_lock for spool in _open_files]
 
 
 def _keep_inherited() -> None:
@@ -87,12 +82,10 @@ def _keep_inherited() -> None:
             # A reference that is never given back outlives even the interpreter's end.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
     _open_files.clear()
-    _unlock_after_fork()
 
 
-os.register_at_fork(
-    before=_lock_for_fork, after_in_parent=_unlock_after_fork, after_in_child=_keep_inherited
-)
+let_forks_wait_for(_locks_at_fork)
+os.register_at_fork(after_in_child=_keep_inherited)
 
 
 class SpoolFile:

@@ -20,6 +20,7 @@ from klaviyo_relay.errors import (
     SpoolError,
     SpoolFullError,
 )
+from klaviyo_relay.first_imports import import_whole
 
 if TYPE_CHECKING:
     from klaviyo_relay.batch import Entrance
@@ -79,12 +80,14 @@ class Spooling:
 
     def entrance(self) -> Entrance:
         """A new connection to the lanes, for a batch load."""
+        import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import entrance_of
 
         return entrance_of(self._settings())
 
     def flush(self, timeout: float) -> Flushed:
         """Wait until Redis has all that was stored, or until `timeout` seconds passed."""
+        import_whole("klaviyo_relay.shipper")
         from klaviyo_relay.shipper import Flushed
 
         if self.shipper is None or self._pid != os.getpid():
@@ -93,6 +96,7 @@ class Spooling:
 
     def created_list(self, account: str, command_id: str, timeout: float) -> str | None:
         """See `Producer.created_list`."""
+        import_whole("klaviyo_relay.created_lists")
         from klaviyo_relay import created_lists  # with redis, which not every process needs
 
         return created_lists.wait_for(self._settings(), account, command_id, timeout)
@@ -103,6 +107,7 @@ class Spooling:
         Args:
             timeout: seconds to wait. Defaults to the setting exit_seconds.
         """
+        import_whole("klaviyo_relay.shipper")
         from klaviyo_relay.shipper import Flushed
 
         with self._opening:
@@ -156,6 +161,7 @@ class Spooling:
         """
         direct = self._direct
         if direct is None:
+            import_whole("klaviyo_relay.direct")
             from klaviyo_relay.direct import DirectShipment
 
             self._direct = direct = DirectShipment(self._settings())
@@ -166,6 +172,7 @@ class Spooling:
 
     def _open(self) -> OwnSpool:
         # Here, not above: importing the package stays cheap for a process that never enqueues.
+        import_whole("klaviyo_relay.shipper")
         from klaviyo_relay.shipper import Shipper
         from klaviyo_relay.spool import OwnSpool
 
