@@ -58,6 +58,8 @@ Row = tuple[int, str, bytes]
 # Every spool file that this process has open, and those that it inherited open from its parent.
 _open_files: set[SpoolFile] = set()
 _inherited: set[Path] = set()
+# Every lock that this process holds.
+_held_locks: set[SpoolLock] = set()
 # Held by whoever is inside of SQLite, except for appends, which have a lock for each file. A child
 # that is forked while another thread is inside of SQLite would inherit its allocator locked, for
 # ever; so a fork waits for all of these locks.
@@ -73,7 +75,12 @@ def _locks_at_fork() -> Iterator[threading.RLock]:
 
 
 def _keep_inherited() -> None:
-    """In a forked child: hold on to the parent's connections, so that nothing ever closes them."""
+    """In a forked child: hold on to the parent's connections, so that nothing ever closes them.
+
+    Its locks on the other hand are the parent's alone: they must go when the parent does.
+    """
+    for lock in list(_held_locks):
+        lock.release()
     import ctypes
 
     for spool in _open_files:
@@ -318,29 +325,37 @@ def _reason(path: Path, error: sqlite3.Error) -> SpoolError:
 
 
 class SpoolLock:
-    """An flock on `X.lock`, held as long as this object's descriptor is open."""
+    """An flock on `X.lock`, held until it is released, or this process ends."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor: int | None = descriptor
+        self._pid = os.getpid()
+        _held_locks.add(self)
 
     @classmethod
     def take(cls, path: Path) -> SpoolLock | None:
         """The lock, or None while another process holds it."""
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(path, descriptor)
+        with reading:  # so that a child that is forked now knows of it
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            return cls(path, descriptor)
 
     def release(self) -> None:
-        """Close the descriptor; in a forked child the parent's lock stays."""
+        """Unlock it; in a forked child only close the descriptor, and the parent's lock stays."""
         # Forgotten before it is closed: two threads may retire a file, and its number is used anew.
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        _held_locks.discard(self)
+        if descriptor is None:
+            return
+        # Closing is not enough: a child that was forked without Python's hooks has it open, too.
+        if self._pid == os.getpid():
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 class OwnSpool(SpoolFile):
