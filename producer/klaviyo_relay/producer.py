@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from klaviyo_relay import sinks, validation
@@ -83,9 +84,7 @@ class Producer(Verbs):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        import asyncio
-
-        return await asyncio.to_thread(self.unsubscribe, list_id, **arguments)
+        return await _in_a_thread(partial(self.unsubscribe, list_id, **arguments))
 
     async def delete_profile_async(self, **arguments: Any) -> str:
         """As `delete_profile`, for a coroutine: the disk is synced in a thread.
@@ -96,9 +95,7 @@ class Producer(Verbs):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        import asyncio
-
-        return await asyncio.to_thread(self.delete_profile, **arguments)
+        return await _in_a_thread(partial(self.delete_profile, **arguments))
 
     def created_list(
         self, command_id: str, *, account: str = DEFAULT_ACCOUNT, timeout: float = 0.0
@@ -217,6 +214,24 @@ class Producer(Verbs):
     @property
     def _sink(self) -> sinks.Sink:
         return sinks.diversion or self._spooling
+
+
+async def _in_a_thread(verb: Callable[[], str]) -> str:
+    import asyncio
+
+    verbs = [verb]
+
+    def call() -> str:
+        # Taken out by who calls it: a thread that comes after all does not call it a second time.
+        return verbs.pop()()
+
+    try:
+        return await asyncio.to_thread(call)
+    except RuntimeError:
+        if not verbs:
+            raise
+        # The process can have no more threads. The disk is well, so the loop waits for it.
+        return call()
 
 
 # The process's own: behind the verbs of the package, and of the frameworks' integrations.

@@ -258,6 +258,8 @@ class Shipper:
             if wait and not self._stop:
                 self._rest(wait)
             self._is_idle = False
+        with self._progress:
+            self._progress.notify_all()
         if self._entrance is not None:
             self._entrance.close()
 

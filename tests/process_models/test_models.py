@@ -209,6 +209,26 @@ def test_a_grandchild_whose_parent_is_gone_delivers(site):
 
 
 @forks
+def test_a_daemon_whose_parent_closed_before_it_ended_leaves_nothing_behind(site):
+    ids = site.run(f"""{FORK_OFTEN}
+    track()
+    assert klaviyo.close(15).left == 0
+    read, write = os.pipe()
+    if os.fork():
+        os._exit(os.read(read, 1) != b"+")  # once the daemon has ended; it says how
+    try:
+        track()
+        assert klaviyo.close(15).left == 0
+        os.write(write, b"+")
+    finally:
+        os._exit(0)
+    """)
+
+    assert len(ids) == 2
+    site.assert_once(ids)
+
+
+@forks
 def test_a_child_of_a_process_with_two_producers_leaves_both_of_their_spools_alone(site):
     # The second producer's thread looks into the first one's file, as into any other.
     ids = site.run(f"""{FORK_OFTEN}

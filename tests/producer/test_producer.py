@@ -1,5 +1,8 @@
 """The producer itself; its verbs are in test_verbs, its spool is in test_spooling."""
 
+import asyncio
+import threading
+
 import pytest
 
 from klaviyo_relay import Identify, InvalidCommandError, Producer, Settings, Track
@@ -62,3 +65,42 @@ def test_commands_that_are_enqueued_together_are_stored_all_or_none_in_their_ord
 
     assert [envelope.id for _, envelope in stored(away)] == ids
     producer.close()
+
+
+# --- a process that can have no more threads ------------------------------------------------------
+
+
+def test_verbs_store_though_the_process_can_have_no_more_threads(away, stored_ids, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    async def store():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            return [
+                producer.track("M", email=ADA),
+                await producer.unsubscribe_async(email=ADA),
+                await producer.delete_profile_async(email=ADA),
+            ]
+
+    producer = Producer(away)
+
+    ids = asyncio.run(store())
+
+    assert stored_ids(away) == ids
+    assert producer.close().left == 3
+
+
+def test_what_an_async_verb_raises_is_raised_and_it_is_called_once(away, monkeypatch):
+    calls = []
+
+    def broken(*_, **__):
+        calls.append(1)
+        raise RuntimeError("broken")
+
+    producer = Producer(away)
+    monkeypatch.setattr(producer, "unsubscribe", broken)
+
+    with pytest.raises(RuntimeError, match="broken"):
+        asyncio.run(producer.unsubscribe_async(email=ADA))
+    assert calls == [1]
