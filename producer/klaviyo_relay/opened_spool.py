@@ -56,13 +56,14 @@ class OpenedSpool:
         if not self._is_without_thread() or not self._starting.acquire(blocking=False):
             return
         try:
-            self.shipper = Shipper(self.spool, self._settings, self._on_damage)
+            if self._is_without_thread():  # still, now that nobody else can start one
+                self.shipper = Shipper(self.spool, self._settings, self._on_damage)
         except RuntimeError as error:
             self._complain(error)
         finally:
             self._starting.release()
-        if self._is_over:  # meanwhile
-            self.give_up()
+        if self._is_over:  # meanwhile, and then the file was only retired
+            self.end()
 
     def flush(self, timeout: float) -> Flushed:
         """Wait until Redis has every row of the file, or until `timeout` seconds passed."""
@@ -86,12 +87,15 @@ class OpenedSpool:
         self._is_over = True
         has_ended = False
         try:
-            has_ended = self.shipper is None or self.shipper.stop(END_SECONDS)
+            # Kept, so that nobody starts a thread any more.
+            if self._starting.acquire(blocking=False):
+                has_ended = self.shipper is None or self.shipper.stop(END_SECONDS)
         finally:
             if has_ended:
                 self.spool.close()
             else:
-                # The thread still waits for Redis; to others the file is as a dead process's.
+                # The thread waits for Redis, or just begins; to others the file is as a dead
+                # process's.
                 self.spool.retire()
 
     def _is_without_thread(self) -> bool:

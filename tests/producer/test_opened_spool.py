@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from klaviyo_relay import Settings
+from klaviyo_relay import Settings, opened_spool
 from klaviyo_relay.opened_spool import OpenedSpool
 from klaviyo_relay.shipper import Shipper
 from klaviyo_relay.spool import SpoolLock, milliseconds
@@ -94,6 +94,29 @@ def test_only_one_thread_is_started_whoever_asks_in_the_middle_of_it(opened, mon
     assert threading.active_count() == before + 1
 
 
+class LateLock:
+    """A lock that somebody else gets first, and has given back."""
+
+    def __init__(self, lock, others_work):
+        self._lock = lock
+        self._others_work = [others_work]
+        self.release = lock.release
+
+    def acquire(self, *, blocking):
+        while self._others_work:
+            self._others_work.pop()()
+        return self._lock.acquire(blocking=blocking)
+
+
+def test_only_one_thread_is_started_though_two_find_none(opened):
+    before = threading.active_count()
+    opened._starting = LateLock(opened._starting, opened.start)
+
+    opened.start()
+
+    assert threading.active_count() == before + 1
+
+
 def test_a_thread_whose_spool_ends_in_the_middle_of_its_start_ends_too(opened, monkeypatch, until):
     started = threading.Thread.start
 
@@ -102,10 +125,13 @@ def test_a_thread_whose_spool_ends_in_the_middle_of_its_start_ends_too(opened, m
         started(thread)
 
     before = threading.active_count()
+    monkeypatch.setattr(opened_spool, "END_SECONDS", 20)
     monkeypatch.setattr(threading.Thread, "start", start)
     opened.start()
 
     until(lambda: threading.active_count() == before)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened.spool.read(0, 1)
 
 
 def test_a_flush_during_which_another_call_closes_the_file_says_what_that_one_left(
