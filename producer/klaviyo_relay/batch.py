@@ -17,6 +17,7 @@ from klaviyo_relay.errors import (
     MarkFellBackError,
     RedisUnavailableError,
 )
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.lane_entrance import LaneEntrance, Shipped, Survey
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
@@ -177,6 +178,7 @@ class Loading:
 
     def ship(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
         """Ship, waiting for a Redis that is away or full; what landed is never sent twice."""
+        import_whole("redis.exceptions")
         from redis.exceptions import RedisError
 
         began, backoff = time.monotonic(), Backoff(_WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS)

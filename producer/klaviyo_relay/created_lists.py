@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from klaviyo_relay.errors import RedisUnavailableError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 
@@ -14,6 +15,7 @@ _LOOK_EVERY_SECONDS = 0.1
 
 def wait_for(settings: Settings, account: str, command_id: str, timeout: float) -> str | None:
     """See `Producer.created_list`."""
+    import_whole("redis.exceptions")
     from redis.exceptions import RedisError
 
     key = settings.keys.created(account, command_id)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from klaviyo_relay.errors import BackpressureError, RedisUnavailableError, RelayError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.sources import DIRECT, unique
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class DirectShipment:
         Raises:
             RedisUnavailableError: Redis is away or full.
         """
+        import_whole("redis.exceptions")
         from redis.exceptions import RedisError
 
         with self._guard:
@@ -49,6 +51,7 @@ class DirectShipment:
 
     def _ready(self) -> LaneEntrance:
         if self._entrance is None:
+            import_whole("klaviyo_relay.lane_entrance")
             from klaviyo_relay.lane_entrance import LaneEntrance
             from klaviyo_relay.redis_clients import connect
 

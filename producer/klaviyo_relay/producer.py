@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from klaviyo_relay import sinks, validation
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.spooling import Spooling
 from klaviyo_relay.trace_context import current_trace
@@ -82,9 +84,7 @@ class Producer(Verbs):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        import asyncio
-
-        return await asyncio.to_thread(self.unsubscribe, list_id, **arguments)
+        return await _in_a_thread(partial(self.unsubscribe, list_id, **arguments))
 
     async def delete_profile_async(self, **arguments: Any) -> str:
         """As `delete_profile`, for a coroutine: the disk is synced in a thread.
@@ -95,9 +95,7 @@ class Producer(Verbs):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        import asyncio
-
-        return await asyncio.to_thread(self.delete_profile, **arguments)
+        return await _in_a_thread(partial(self.delete_profile, **arguments))
 
     def created_list(
         self, command_id: str, *, account: str = DEFAULT_ACCOUNT, timeout: float = 0.0
@@ -155,6 +153,7 @@ class Producer(Verbs):
             RedisUnavailableError, BackpressureError: after `timeout`; `accepted` says how far it
                 came.
         """
+        import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import enqueue_many
 
         validation.account("account", account)
@@ -230,6 +229,24 @@ class Producer(Verbs):
     @property
     def _sink(self) -> sinks.Sink:
         return sinks.diversion or self._spooling
+
+
+async def _in_a_thread(verb: Callable[[], str]) -> str:
+    import asyncio
+
+    verbs = [verb]
+
+    def call() -> str:
+        # Taken out by who calls it: a thread that comes after all does not call it a second time.
+        return verbs.pop()()
+
+    try:
+        return await asyncio.to_thread(call)
+    except RuntimeError:
+        if not verbs:
+            raise
+        # The process can have no more threads. The disk is well, so the loop waits for it.
+        return call()
 
 
 # The process's own: behind the verbs of the package, and of the frameworks' integrations.

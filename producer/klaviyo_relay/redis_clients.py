@@ -5,19 +5,12 @@ Importing this module does not import redis; connecting does.
 
 from __future__ import annotations
 
-# First, so that a fork takes our lock before logging's (the last to register is the first asked):
-# redis gets itself a logger while it is imported, and must not wait for a fork that waits for it.
-import logging  # noqa: F401 - for its own lock at a fork
-import os
-import threading
-from contextlib import suppress
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.redis_address import RedisAddress
 
 if TYPE_CHECKING:
@@ -25,23 +18,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
-# The shipper imports redis in its thread, because that takes a tenth of a second. A process that
-# is forked meanwhile would inherit modules that are half imported, and nobody to finish them, so a
-# fork waits for the import.
-_importing = threading.RLock()
-# Our client of a cluster, which imports redis, and what redis, getaddrinfo and the reading of our
-# scripts import when they are first used.
-_IMPORTED_BY_FIRST_USE = (
-    "klaviyo_relay.cluster_client",
-    "email.parser",
-    "encodings.ascii",
-    "encodings.idna",
-)
-os.register_at_fork(
-    before=_importing.acquire,
-    after_in_parent=_importing.release,
-    after_in_child=_importing.release,
-)
 
 
 class Patience(Struct, frozen=True):
@@ -80,21 +56,9 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     Raises:
         ValueError: it is no such URL.
     """
-    with _importing:
-        _import_what_first_use_would()
-        patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
-        return client_of(RedisAddress.of(url), patience)
-
-
-@cache
-def _import_what_first_use_would() -> None:
-    from importlib import metadata
-
-    for name in _IMPORTED_BY_FIRST_USE:
-        import_module(name)
-    # redis-py asks for its own version at its first connection, which imports more (Python 3.13).
-    with suppress(metadata.PackageNotFoundError):
-        metadata.version("redis")
+    import_whole("klaviyo_relay.redis_imports")
+    patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
+    return client_of(RedisAddress.of(url), patience)
 
 
 def client_of(address: RedisAddress, patience: Patience) -> Redis:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from klaviyo_relay.errors import ConfigurationError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.keys import DEFAULT_NAMESPACE, Keys
 from klaviyo_relay.redis_address import RedisAddress, split
 
@@ -97,6 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         certificates are left out: they may change while commands wait.
         """
         address = RedisAddress.of(self.redis_url).place
+        import_whole("hashlib")
         from hashlib import blake2b
 
         return blake2b(f"{address}\n{self.namespace}".encode(), digest_size=4).hexdigest()
@@ -117,6 +119,7 @@ def default_spool_directory(environ: Mapping[str, str] = os.environ) -> Path:
     try:
         return Path.home() / ".local" / "state" / "klaviyo-relay" / "spool"
     except RuntimeError:  # no home directory can be found for this user
+        import_whole("tempfile")
         import tempfile
 
         return Path(tempfile.gettempdir()) / f"klaviyo-relay-{os.getuid()}" / "spool"

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.complaints import Complaints, is_weather
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.salvage import check_rows, salvage
@@ -220,7 +221,7 @@ class Shipper:
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
         # redis imports this; after the main thread's end, where a short script's commands are
         # shipped, Python refuses to import it for the first time.
-        import concurrent.futures.thread  # noqa: F401 - for its effect
+        import_whole("concurrent.futures.thread")
 
         self._thread.start()
 
@@ -257,6 +258,8 @@ class Shipper:
             if wait and not self._stop:
                 self._rest(wait)
             self._is_idle = False
+        with self._progress:
+            self._progress.notify_all()
         if self._entrance is not None:
             self._entrance.close()
 

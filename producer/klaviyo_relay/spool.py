@@ -24,12 +24,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote_from_bytes
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
+from klaviyo_relay.forking import let_forks_wait_for
 from klaviyo_relay.sources import unique
 
 if TYPE_CHECKING:
@@ -57,28 +58,29 @@ Row = tuple[int, str, bytes]
 # Every spool file that this process has open, and those that it inherited open from its parent.
 _open_files: set[SpoolFile] = set()
 _inherited: set[Path] = set()
+# Every lock that this process holds.
+_held_locks: set[SpoolLock] = set()
 # Held by whoever is inside of SQLite, except for appends, which have a lock for each file. A child
 # that is forked while another thread is inside of SQLite would inherit its allocator locked, for
 # ever; so a fork waits for all of these locks.
 reading = threading.RLock()
-_locked_for_fork: list[SpoolFile] = []
 
 
-def _lock_for_fork() -> None:
-    reading.acquire()
-    for spool in list(_open_files):
-        spool.append_lock.acquire()
-        _locked_for_fork.append(spool)
-
-
-def _unlock_after_fork() -> None:
-    while _locked_for_fork:
-        _locked_for_fork.pop().append_lock.release()
-    reading.release()
+def _locks_at_fork() -> Iterator[threading.RLock]:
+    if _open_files:
+        with suppress(ImportError):  # as in some builds of Python; see `_keep_inherited`
+            import ctypes  # noqa: F401 - another thread of ours may not be at it during the fork
+    yield reading
+    yield from [spool.append_lock for spool in _open_files]
 
 
 def _keep_inherited() -> None:
-    """In a forked child: hold on to the parent's connections, so that nothing ever closes them."""
+    """In a forked child: hold on to the parent's connections, so that nothing ever closes them.
+
+    Its locks on the other hand are the parent's alone: they must go when the parent does.
+    """
+    for lock in list(_held_locks):
+        lock.release()
     import ctypes
 
     for spool in _open_files:
@@ -87,12 +89,10 @@ def _keep_inherited() -> None:
             # A reference that is never given back outlives even the interpreter's end.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
     _open_files.clear()
-    _unlock_after_fork()
 
 
-os.register_at_fork(
-    before=_lock_for_fork, after_in_parent=_unlock_after_fork, after_in_child=_keep_inherited
-)
+let_forks_wait_for(_locks_at_fork)
+os.register_at_fork(after_in_child=_keep_inherited)
 
 
 class SpoolFile:
@@ -325,29 +325,37 @@ def _reason(path: Path, error: sqlite3.Error) -> SpoolError:
 
 
 class SpoolLock:
-    """An flock on `X.lock`, held as long as this object's descriptor is open."""
+    """An flock on `X.lock`, held until it is released, or this process ends."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor: int | None = descriptor
+        self._pid = os.getpid()
+        _held_locks.add(self)
 
     @classmethod
     def take(cls, path: Path) -> SpoolLock | None:
         """The lock, or None while another process holds it."""
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(path, descriptor)
+        with reading:  # so that a child that is forked now knows of it
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            return cls(path, descriptor)
 
     def release(self) -> None:
-        """Close the descriptor; in a forked child the parent's lock stays."""
+        """Unlock it; in a forked child only close the descriptor, and the parent's lock stays."""
         # Forgotten before it is closed: two threads may retire a file, and its number is used anew.
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        _held_locks.discard(self)
+        if descriptor is None:
+            return
+        # Closing is not enough: a child that was forked without Python's hooks has it open, too.
+        if self._pid == os.getpid():
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 class OwnSpool(SpoolFile):

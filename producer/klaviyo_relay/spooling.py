@@ -20,41 +20,49 @@ from klaviyo_relay.errors import (
     SpoolError,
     SpoolFullError,
 )
+from klaviyo_relay.first_imports import import_whole
 
 if TYPE_CHECKING:
     from klaviyo_relay.batch import Entrance
     from klaviyo_relay.direct import DirectShipment
+    from klaviyo_relay.opened_spool import OpenedSpool
     from klaviyo_relay.settings import Settings
     from klaviyo_relay.shipper import Flushed, Shipper
     from klaviyo_relay.spool import OwnSpool
 
-# How long `close` waits for the thread beyond what its flush may take.
-CLOSE_SECONDS = 0.5
 _living: WeakSet[Spooling] = WeakSet()
 
 
 class Spooling:
     """Stores rows in this process's spool and lets a background thread ship them (a `Sink`).
 
-    Safe to use from threads and across fork: each process gets a spool of its own.
+    Safe to use from threads, from signal handlers, and across fork: each process gets a spool of
+    its own.
 
     Args:
         settings: asked whenever something is opened; what it raises is raised there.
-
-    Attributes:
-        spool: this process's own, while one is open.
-        shipper: the thread that ships it.
     """
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
-        self._opening = threading.Lock()
-        self.spool: OwnSpool | None = None
-        self.shipper: Shipper | None = None
+        # Reentrant: a signal handler may enqueue, or close, while its thread opens a spool.
+        self._opening = threading.RLock()
+        self._opened: OpenedSpool | None = None
         self._direct: DirectShipment | None = None
         self._is_sync = False
-        self._pid = 0
         _living.add(self)
+
+    @property
+    def spool(self) -> OwnSpool | None:
+        """This process's own, while one is open."""
+        opened = self._opened
+        return None if opened is None else opened.spool
+
+    @property
+    def shipper(self) -> Shipper | None:
+        """The thread that ships it."""
+        opened = self._opened
+        return None if opened is None else opened.shipper
 
     def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
         """Commit rows of (lane, milliseconds, message), all or none.
@@ -63,36 +71,39 @@ class Spooling:
             SpoolFullError: neither the disk nor Redis took them.
             ConfigurationError: of the first rows: the settings cannot work.
         """
-        spool = self.spool
+        opened = self._opened
         try:
-            if spool is None or self._pid != os.getpid():
-                spool = self._open()
-            spool.append(rows, full=full)
+            if opened is None or opened.pid != os.getpid():
+                opened = self._open()
+            opened.spool.append(rows, full=full)
         except SpoolError as error:
-            if not self._store_anew(rows, spool, error, full=full):
+            if not self._store_anew(rows, opened, error, full=full):
                 return
-        shipper = self.shipper
-        if shipper is not None:  # it was closed meanwhile: others ship the file
-            shipper.notify()
+            opened = self._opened
+        if opened is not None:  # it was closed meanwhile: others ship the file
+            shipper = opened.shipper
+            if shipper is None:
+                opened.start()
+            else:
+                shipper.notify()
         if self._is_sync:
             self.flush(self._settings().sync_seconds)
 
     def entrance(self) -> Entrance:
         """A new connection to the lanes, for a batch load."""
+        import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import entrance_of
 
         return entrance_of(self._settings())
 
     def flush(self, timeout: float) -> Flushed:
         """Wait until Redis has all that was stored, or until `timeout` seconds passed."""
-        from klaviyo_relay.shipper import Flushed
-
-        if self.shipper is None or self._pid != os.getpid():
-            return Flushed(0)
-        return self.shipper.flush(timeout)
+        opened = self._current()
+        return _nothing_left() if opened is None else opened.flush(timeout)
 
     def created_list(self, account: str, command_id: str, timeout: float) -> str | None:
         """See `Producer.created_list`."""
+        import_whole("klaviyo_relay.created_lists")
         from klaviyo_relay import created_lists  # with redis, which not every process needs
 
         return created_lists.wait_for(self._settings(), account, command_id, timeout)
@@ -103,21 +114,18 @@ class Spooling:
         Args:
             timeout: seconds to wait. Defaults to the setting exit_seconds.
         """
-        from klaviyo_relay.shipper import Flushed
-
-        with self._opening:
-            self._direct = None
-            if self.shipper is None or self.spool is None or self._pid != os.getpid():
-                return Flushed(0)
-            flushed = self.shipper.flush(self._patience(timeout))
-            if self.shipper.stop(CLOSE_SECONDS):
-                self.spool.close()
-            else:
-                # The thread still waits for Redis; to others the file counts as a dead process's.
-                self.spool.retire()
-            self.spool = self.shipper = None
-            atexit.unregister(self.close)
-            return flushed
+        self._direct = None
+        opened = self._current()
+        if opened is None:
+            return _nothing_left()
+        try:
+            return opened.flush(self._patience(timeout))
+        finally:
+            # A signal handler, or another thread, may close it meanwhile: one of them ends it.
+            if self._leave(opened):
+                opened.end()
+            if self._opened is None:
+                atexit.unregister(self.close)
 
     def _patience(self, timeout: float | None) -> float:
         if sinks.diversion is not None:  # a test, which waits for no Redis
@@ -127,7 +135,7 @@ class Spooling:
     def _store_anew(
         self,
         rows: Sequence[tuple[str, int, bytes]],
-        spool: OwnSpool | None,
+        opened: OpenedSpool | None,
         error: SpoolError,
         *,
         full: bool,
@@ -137,10 +145,10 @@ class Spooling:
         Returns:
             Whether they are in the spool.
         """
-        if isinstance(error, SpoolDamagedError) and spool is not None:
-            self._leave_damaged(spool)
+        if isinstance(error, SpoolDamagedError) and opened is not None:
+            self._leave_damaged(opened.spool)
             try:
-                self._open().append(rows, full=full)
+                self._open().spool.append(rows, full=full)
             except SpoolError as again:
                 error = again
             else:
@@ -156,6 +164,7 @@ class Spooling:
         """
         direct = self._direct
         if direct is None:
+            import_whole("klaviyo_relay.direct")
             from klaviyo_relay.direct import DirectShipment
 
             self._direct = direct = DirectShipment(self._settings())
@@ -164,40 +173,59 @@ class Spooling:
         except RedisUnavailableError as unavailable:
             raise SpoolFullError(f"{error}; {unavailable}") from error
 
-    def _open(self) -> OwnSpool:
-        # Here, not above: importing the package stays cheap for a process that never enqueues.
-        from klaviyo_relay.shipper import Shipper
-        from klaviyo_relay.spool import OwnSpool
-
+    def _open(self) -> OpenedSpool:
         with self._opening:
-            if self.spool is not None and self._pid == os.getpid():
-                return self.spool
-            settings = self._settings()
-            spool = OwnSpool.create(
-                settings.spool_directory, settings.digest, durability=settings.durability
-            )
-            self.shipper = Shipper(spool, settings, self._leave_damaged)
-            self._pid = os.getpid()
-            self.spool = spool
-            self._is_sync = settings.ship == "sync"
-            atexit.register(self.close)
-            return spool
+            opened = self._current() or self._begin()
+        opened.start()
+        return opened
+
+    def _begin(self) -> OpenedSpool:
+        # Here, not above: importing the package stays cheap for a process that never enqueues.
+        import_whole("klaviyo_relay.opened_spool")
+        from klaviyo_relay.opened_spool import OpenedSpool
+
+        settings = self._settings()
+        self._is_sync = settings.ship == "sync"
+        opened = OpenedSpool(settings, self._leave_damaged)
+        by_signal = self._opened
+        if by_signal is not None and by_signal.pid == opened.pid:  # in the middle of all that
+            opened.end()
+            return by_signal
+        self._opened = opened
+        atexit.register(self.close)
+        return opened
+
+    def _current(self) -> OpenedSpool | None:
+        opened = self._opened
+        return opened if opened is not None and opened.pid == os.getpid() else None
+
+    def _leave(self, opened: OpenedSpool) -> bool:
+        """The next row opens a new one; returns whether this one was still in use."""
+        with self._opening:
+            if self._opened is not opened:
+                return False
+            self._opened = None
+            return True
 
     def _leave_damaged(self, spool: OwnSpool) -> None:
         """The disk has damaged the file: go on with a new one, whose shipper saves what it can."""
-        with self._opening:
-            if self.spool is spool and self.shipper is not None:
-                self.shipper.give_up()
-                self.spool = self.shipper = None
+        opened = self._opened
+        if opened is not None and opened.spool is spool and self._leave(opened):
+            opened.give_up()
         spool.retire()
 
     def let_go(self) -> None:
         """In a forked child: leave the parent's spool to the parent; the next row opens one."""
-        inherited, self.spool, self.shipper = self.spool, None, None
-        self._opening = threading.Lock()
+        self._opened = None
+        self._opening = threading.RLock()
         self._direct = None
-        if inherited is not None:
-            inherited.lock.release()
+
+
+def _nothing_left() -> Flushed:
+    import_whole("klaviyo_relay.shipper")
+    from klaviyo_relay.shipper import Flushed
+
+    return Flushed(0)
 
 
 def _let_all_go() -> None:

@@ -112,6 +112,94 @@ def test_a_sigterm_handler_that_says_goodbye_and_closes_ships_before_the_end(sit
     site.assert_once(ids)
 
 
+def test_a_second_sigterm_while_a_handler_closes_ends_the_process(server, make_site):
+    # What a supervisor, or an impatient person, sends; Redis is away.
+    site = make_site(server.url)
+    server.stop()
+    program = site.start(
+        """
+    def term(*_):
+        say("closing")
+        klaviyo.close()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, term)
+    track()
+    say("ready")
+    signal.pause()
+    """,
+        KLAVIYO_RELAY_EXIT_SECONDS="3",
+    )
+    ids = [program.line()]
+    assert program.line() == "ready"
+    program.send(signal.SIGTERM)
+    assert program.line() == "closing"
+    program.send(signal.SIGTERM)
+    assert program.ids(seconds=15) == ["closing"]
+    server.start()
+    site.ship_orphans()
+
+    site.assert_once(ids)
+
+
+def test_a_signal_handler_may_flush_track_and_close_while_the_program_closes(server, make_site):
+    site = make_site(server.url)
+    server.stop()
+    program = site.start("""
+    def term(*_):
+        klaviyo.flush(0.1)
+        track()
+        klaviyo.close(0.1)
+    signal.signal(signal.SIGALRM, term)
+    track()
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    klaviyo.close(2)
+    track()
+    klaviyo.close(0)
+    """)
+    ids = program.ids(seconds=15)
+    server.start()
+    site.ship_orphans()
+
+    assert len(ids) == 3
+    site.assert_once(ids)
+
+
+@pytest.mark.parametrize("wait_ms", [1, 2, 4, 6, 8, 10, 12, 15])
+def test_a_signal_handler_that_tracks_while_the_first_command_opens_the_spool_stores_both(
+    site, wait_ms
+):
+    program = site.start(
+        """
+    assert "sqlite3" not in sys.modules
+    signal.signal(signal.SIGALRM, lambda *_: track())
+    signal.setitimer(signal.ITIMER_REAL, int(sys.argv[1]) / 1000)
+    track()
+    while signal.getitimer(signal.ITIMER_REAL)[0]:
+        pass
+    assert klaviyo.flush(10).left == 0
+    """,
+        wait_ms,
+    )
+    ids = program.ids(seconds=15)
+
+    assert len(ids) == 2
+    site.assert_once(ids)
+
+
+@pytest.mark.parametrize("before", ["", "track()"], ids=["its first", "not its first"])
+def test_a_command_at_the_very_end_of_a_process_is_stored(site, before):
+    # Registered before our own closing, so that it comes after it; Python starts no threads then.
+    ids = site.run(f"""
+    import atexit
+    atexit.register(track)
+    {before}
+    """)
+    site.ship_orphans()
+
+    assert len(ids) == 1 + bool(before)
+    site.assert_once(ids)
+
+
 STRUCK = """
     import random
     signal.signal(signal.SIGALRM, strike)

@@ -124,6 +124,67 @@ def test_a_child_forked_while_the_shipper_imports_redis_delivers_and_so_does_the
 
 
 @forks
+@pytest.mark.parametrize("wait_ms", [1, 3, 5, 8, 12, 20, 40])
+def test_a_child_forked_while_a_thread_stores_the_first_command_delivers_and_so_does_the_thread(
+    site, wait_ms
+):
+    ids = site.run(
+        f"""{FORK_OFTEN}
+    assert "sqlite3" not in sys.modules
+    thread = threading.Thread(target=track)
+    thread.start()
+    # This is where in the opening of the spool, and in its imports, the fork comes.
+    time.sleep(int(sys.argv[1]) / 1000)
+    pid = os.fork()
+    if pid == 0:
+        child(os.getppid())
+    await_all([pid])
+    thread.join()
+    assert klaviyo.flush(15).left == 0
+    """,
+        wait_ms,
+    )
+
+    assert len(ids) == 6
+    site.assert_once(ids)
+
+
+@forks
+@pytest.mark.parametrize("wait_ms", [2, 20, 60])
+def test_a_child_forked_while_a_thread_loads_or_ships_directly_for_the_first_time_does_not_hang(
+    site, wait_ms
+):
+    said = site.run(
+        f"""{FORK_OFTEN}
+    import pathlib
+    settings = klaviyo.Settings.from_env()
+    (pathlib.Path(settings.spool_dir).parent / "file").touch()
+    settings = klaviyo.Settings(
+        redis_url=settings.redis_url,
+        spool_dir=pathlib.Path(settings.spool_dir).parent / "file" / "spool",
+    )
+    def load():
+        command = klaviyo.Track(metric="M", email="ada@lovelace.dev")
+        assert klaviyo.enqueue_many([command], timeout=10).added == 1
+        klaviyo.Producer(settings).track("M", email="ada@lovelace.dev")
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads: thread.start()
+    time.sleep(int(sys.argv[1]) / 1000)
+    pid = os.fork()
+    if pid == 0:
+        load()
+        os._exit(0)
+    await_all([pid])
+    for thread in threads: thread.join()
+    """,
+        wait_ms,
+    )
+
+    assert said == []
+    assert len(site.arrived("events", "events:bulk")) == 6
+
+
+@forks
 def test_a_grandchild_whose_parent_is_gone_delivers(site):
     ids = site.run(f"""{FORK_OFTEN}
     track()
@@ -144,6 +205,26 @@ def test_a_grandchild_whose_parent_is_gone_delivers(site):
     site.ship_orphans()
 
     assert len(ids) == 7
+    site.assert_once(ids)
+
+
+@forks
+def test_a_daemon_whose_parent_closed_before_it_ended_leaves_nothing_behind(site):
+    ids = site.run(f"""{FORK_OFTEN}
+    track()
+    assert klaviyo.close(15).left == 0
+    read, write = os.pipe()
+    if os.fork():
+        os._exit(os.read(read, 1) != b"+")  # once the daemon has ended; it says how
+    try:
+        track()
+        assert klaviyo.close(15).left == 0
+        os.write(write, b"+")
+    finally:
+        os._exit(0)
+    """)
+
+    assert len(ids) == 2
     site.assert_once(ids)
 
 

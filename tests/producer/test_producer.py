@@ -1,6 +1,8 @@
 """The producer itself; its verbs are in test_verbs, its spool is in test_spooling."""
 
+import asyncio
 import math
+import threading
 
 import pytest
 
@@ -85,3 +87,42 @@ def test_a_timeout_that_is_no_time_is_refused_though_nothing_has_to_wait(produce
 def test_a_source_that_is_no_name_is_refused(producer, source):
     with pytest.raises(InvalidCommandError, match=r"^source: must "):
         producer.enqueue_many([Identify(email=ADA)], source=source)
+
+
+# --- a process that can have no more threads ------------------------------------------------------
+
+
+def test_verbs_store_though_the_process_can_have_no_more_threads(away, stored_ids, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    async def store():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            return [
+                producer.track("M", email=ADA),
+                await producer.unsubscribe_async(email=ADA),
+                await producer.delete_profile_async(email=ADA),
+            ]
+
+    producer = Producer(away)
+
+    ids = asyncio.run(store())
+
+    assert stored_ids(away) == ids
+    assert producer.close().left == 3
+
+
+def test_what_an_async_verb_raises_is_raised_and_it_is_called_once(away, monkeypatch):
+    calls = []
+
+    def broken(*_, **__):
+        calls.append(1)
+        raise RuntimeError("broken")
+
+    producer = Producer(away)
+    monkeypatch.setattr(producer, "unsubscribe", broken)
+
+    with pytest.raises(RuntimeError, match="broken"):
+        asyncio.run(producer.unsubscribe_async(email=ADA))
+    assert calls == [1]

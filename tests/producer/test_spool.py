@@ -597,6 +597,49 @@ def test_rows_below_the_mark_of_their_lane_are_shipped(left, redis):
         assert found.unshipped(None) == 2
 
 
+LOOKER = """
+    import os, signal, sys
+    from pathlib import Path
+    from klaviyo_relay.spool import locked
+    with locked(Path(sys.argv[1])) as lock:
+        if os.fork() == 0:
+            os.write(1, b"%d\\n" % os.getpid())
+            signal.pause()
+        {end}
+    signal.pause()
+"""
+
+
+@forks
+@pytest.mark.parametrize("end", ["pass", "os._exit(0)"], ids=["lets go", "dies"])
+def test_a_dead_processs_lock_is_free_once_its_looker_is_done_though_a_child_lives(
+    directory, program, until, line_of, end
+):
+    spool = OwnSpool.create(directory, DIGEST)
+    spool.close()
+    child = int(line_of(program(LOOKER.format(end=end), spool.path)))
+    try:
+        lock = until(lambda: SpoolLock.take(spool.lock.path))
+
+        lock.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_released_lock_is_free_though_a_child_has_it_that_was_forked_without_pythons_hooks(
+    tmp_path,
+):
+    lock = SpoolLock.take(tmp_path / "x.lock")
+    inherited = os.dup(lock._descriptor)  # as such a child has it
+
+    lock.release()
+
+    second = SpoolLock.take(tmp_path / "x.lock")
+    assert second is not None
+    second.release()
+    os.close(inherited)
+
+
 def test_a_closed_spool_is_free_for_others(spool):
     spool.append(rows(b"a"))
 

@@ -519,6 +519,40 @@ def test_a_thread_may_track_while_another_closes(away, stored_ids):
     assert said.count("SpoolFullError") < len(said) / 20
 
 
+FLUSHED_UNDER_CLOSING = """
+    import sys, threading, time
+    from pathlib import Path
+    from klaviyo_relay import Producer, Settings
+    sys.setswitchinterval(1e-6)
+    producer = Producer(
+        Settings(redis_url=sys.argv[1], spool_dir=Path(sys.argv[2]), exit_seconds=0.0)
+    )
+    over = threading.Event()
+
+    def work():
+        while not over.is_set():
+            try:
+                producer.flush(0)
+            except Exception as error:
+                print(type(error).__name__)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        producer.track("M", email="ada@lovelace.dev")
+        producer.close(0)
+    over.set()
+    for thread in threads:
+        thread.join()
+"""
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_thread_may_flush_while_another_closes(away):
+    assert run(FLUSHED_UNDER_CLOSING, away.redis_url, away.spool_directory) == []
+
+
 def test_a_new_process_has_a_producer_of_its_own(relay_settings, lanes):
     code = BEGIN + "    print(producer.flush(10).left)\n"
 

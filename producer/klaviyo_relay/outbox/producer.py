@@ -11,6 +11,7 @@ from klaviyo_relay import validation
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import DEFAULT_ACCOUNT, new_id, wrap
 from klaviyo_relay.errors import NotInAnOutboxError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.trace_context import current_trace
 from klaviyo_relay.verbs import Verbs
 
@@ -91,6 +92,7 @@ class OutboxProducer(Verbs):
             InvalidCommandError: a command in the iterable. Roll back, or those before it stay.
             TypeError: `source` or `timeout` was given.
         """
+        import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import Enqueued
 
         if source is not None or timeout is not None:

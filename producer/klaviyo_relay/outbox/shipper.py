@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.complaints import Complaints, is_weather
 from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError
+from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import OutboxStore
@@ -194,7 +195,7 @@ class OutboxShipper:
     def start(self) -> None:
         """Begin, in a daemon thread."""
         # redis imports this; Python refuses to import it for the first time at a process's end.
-        import concurrent.futures.thread  # noqa: F401 - for its effect
+        import_whole("concurrent.futures.thread")
 
         self._thread = threading.Thread(target=self.run, name="klaviyo-relay-outbox", daemon=True)
         self._thread.start()
