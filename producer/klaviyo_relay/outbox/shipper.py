@@ -26,13 +26,8 @@ from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import OutboxStore
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipper import (
-    BACKOFF_FIRST_SECONDS,
-    BACKOFF_MOST_SECONDS,
-    BATCH_ROWS,
-    FULL_SECONDS,
-    RESHIP_SECONDS,
-)
+from klaviyo_relay.shipment import BATCH_ROWS, RESHIP_SECONDS
+from klaviyo_relay.shipper import BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS, FULL_SECONDS
 
 if TYPE_CHECKING:
     from redis import Redis

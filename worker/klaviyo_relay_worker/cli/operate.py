@@ -16,9 +16,9 @@ from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.marks import Marks
+from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipper import ship_orphans
 from klaviyo_relay_worker.app import check_broker_answers
 from klaviyo_relay_worker.checkup import check_redis, check_spool
 from klaviyo_relay_worker.key_checkup import check_keys

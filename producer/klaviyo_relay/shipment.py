@@ -1,0 +1,150 @@
+"""How one spool file is shipped: how far each of its lanes came, what waits, what may be deleted.
+
+It owns nothing: if the thread, the process or Redis dies at any instruction, the rows are in the
+file, and whoever ships them next begins at the mark that the lane keeps. The rows shipped in the
+last seconds stay in the file, so that a Redis that comes back older than it was (a failover, a
+lost second of its log) gets again what it has lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+
+from klaviyo_relay.errors import BackpressureError, MarkFellBackError
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.salvage import check_rows
+from klaviyo_relay.spool import Row, SpoolFile
+
+logger = logging.getLogger("klaviyo_relay.shipper")
+
+BATCH_ROWS = 500
+# After so many rows there are more, most likely.
+MANY_ROWS = 400
+# Shipped rows are deleted a few at a time, because appends wait meanwhile.
+DELETE_ROWS = 200
+# Commits between two checkpoints of the write-ahead log: some 10 to 20 MB of it.
+CHECKPOINT_ROWS = 5_000
+# How long shipped rows stay, for a Redis that falls back to an older state.
+RESHIP_SECONDS = 10.0
+
+
+class _Lane:
+    """How far one lane of a file came.
+
+    Attributes:
+        mark: the last row that Redis has confirmed.
+        is_held: it took no more; its rows wait in the file while other lanes go on.
+        shipped: when each batch was confirmed (monotonic seconds), and its last row.
+        deleted: the last row that was looked at for deletion.
+    """
+
+    def __init__(self, mark: int = 0) -> None:
+        self.mark = mark
+        self.is_held = False
+        self.shipped: deque[tuple[float, int]] = deque()
+        self.deleted = 0
+
+
+class FileShipment:
+    """Ships one spool file, and remembers how far it came."""
+
+    def __init__(self, spool: SpoolFile) -> None:
+        self.spool = spool
+        # Rows up to here have been looked at; those of a held lane still wait for it.
+        self.position = 0
+        self._lanes: dict[str, _Lane] = {}
+        self._checkpointed = 0
+
+    @property
+    def left(self) -> int:
+        """Rows that Redis has not confirmed."""
+        position = self.position
+        held = [(name, lane.mark) for name, lane in self._lanes.copy().items() if lane.is_held]
+        waiting = sum(self.spool.count(name, mark, position) for name, mark in held)
+        return max(0, self.spool.last_row - position) + waiting
+
+    def ship_some(self, entrance: LaneEntrance) -> int:
+        """Ship the next batch; returns how many rows, 0 when no lane takes any more."""
+        try:
+            return self._ship_held(entrance) + self._ship_next(entrance)
+        except MarkFellBackError as error:
+            logger.warning("%s; shipping what the spool still has", error)
+            self.restart(entrance)
+            return MANY_ROWS
+
+    def restart(self, entrance: LaneEntrance) -> None:
+        """Begin again where this Redis says that it is; it may have lost what it had."""
+        source = self.spool.source
+        names = self.spool.lanes()
+        self._lanes = {name: _Lane(entrance.mark(name, source)) for name in names}
+        marks = [lane.mark for lane in self._lanes.values()]
+        self.position = min(marks, default=self.position)
+
+    def tidy(self, replicated_until: float = math.inf) -> None:
+        """Delete a few of the rows that have been in Redis for the re-ship window.
+
+        Args:
+            replicated_until: what was confirmed later stays, in monotonic seconds.
+        """
+        for name, lane in self._lanes.items():
+            self._tidy_lane(name, lane, min(replicated_until, time.monotonic() - RESHIP_SECONDS))
+        if self.spool.last_row - self._checkpointed >= CHECKPOINT_ROWS:
+            self._checkpointed = self.spool.last_row
+            self.spool.checkpoint()
+
+    def _tidy_lane(self, name: str, lane: _Lane, confirmed_by: float) -> None:
+        while lane.shipped and lane.shipped[0][0] < confirmed_by:
+            last = lane.shipped[0][1]
+            upto = min(last, lane.deleted + DELETE_ROWS)
+            self.spool.delete(name, lane.deleted, upto)
+            lane.deleted = upto
+            if upto < last:
+                return
+            lane.shipped.popleft()
+
+    def _ship_next(self, entrance: LaneEntrance) -> int:
+        rows = self.spool.read(self.position, BATCH_ROWS)
+        check_rows(rows, self.position)
+        for name, group in by_lane(rows):
+            lane = self._lanes.setdefault(name, _Lane())
+            if not lane.is_held:
+                self._ship(entrance, name, lane, group)
+        if rows:
+            self.position = rows[-1][0]
+        return len(rows)
+
+    def _ship_held(self, entrance: LaneEntrance) -> int:
+        shipped = 0
+        for name, lane in self._lanes.items():
+            if lane.is_held:
+                group = self.spool.read_lane(name, lane.mark, self.position, BATCH_ROWS)
+                # Not free before its last row has gone, whatever happens on the way.
+                if not group:
+                    lane.is_held = False
+                elif self._ship(entrance, name, lane, group):
+                    shipped += len(group)
+        return shipped
+
+    def _ship(self, entrance: LaneEntrance, name: str, lane: _Lane, group: list[Row]) -> bool:
+        numbered = [(number, message) for number, _, message in group]
+        try:
+            shipped = entrance.ship(name, self.spool.source, numbered, lane.mark)
+        except BackpressureError:
+            lane.is_held = True
+            return False
+        lane.mark = shipped.mark
+        lane.shipped.append((time.monotonic(), group[-1][0]))
+        return True
+
+
+def by_lane(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Each lane with its rows, in their order."""
+    of_lane = itemgetter(1)
+    for lane, group in groupby(sorted(rows, key=of_lane), key=of_lane):
+        yield lane, list(group)

@@ -1,0 +1,96 @@
+from klaviyo_relay.keys import Keys
+from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.shipment import FileShipment
+from klaviyo_relay.spool import OwnSpool
+from spool_files import EVENTS, PROFILES
+
+# --- a lane that is full --------------------------------------------------------------------------
+
+
+def test_rows_of_a_held_lane_stay_in_the_file_whatever_the_window(clock, redis, relay_settings):
+    narrow = LaneEntrance(redis, Keys(), 1)
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    shipment = FileShipment(spool)
+    spool.append([(EVENTS, 0, b"fills the lane")])
+    spool.append([(PROFILES, 0, b"goes")])
+    shipment.ship_some(narrow)
+    spool.append([(EVENTS, 0, b"is held")])
+    shipment.ship_some(narrow)
+
+    clock.seconds += 100
+    for _ in range(5):
+        shipment.tidy()
+
+    assert b"is held" in [row[2] for row in spool.read(0, 10)]
+    assert shipment.left == 1
+    spool.close()
+
+
+def test_what_is_left_can_be_counted_while_the_thread_frees_a_lane(
+    redis, relay_settings, monkeypatch
+):
+    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    shipment = FileShipment(spool)
+    for lane in (EVENTS, PROFILES):
+        spool.append([(lane, 0, b"fills the lane")])
+    shipment.ship_some(narrow)
+    for lane in (EVENTS, PROFILES):
+        spool.append([(lane, 0, b"is held")])
+    shipment.ship_some(narrow)
+    real = spool.count
+
+    def count(*arguments):
+        """Meanwhile, as the shipper's thread may at any time, ship what is held."""
+        for _ in range(2):
+            shipment.ship_some(wide)
+        return real(*arguments)
+
+    monkeypatch.setattr(spool, "count", count)
+    try:
+        assert shipment.left == 2  # as it was when the count began
+    finally:
+        spool.close()
+
+
+def test_rows_of_a_lane_once_held_stay_for_the_window_after_they_were_shipped(
+    clock, redis, relay_settings
+):
+    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    shipment = FileShipment(spool)
+    spool.append([(EVENTS, 0, b"fills the lane")])
+    shipment.ship_some(narrow)
+    spool.append([(EVENTS, 0, b"is held")])
+    shipment.ship_some(narrow)
+
+    clock.seconds += 100
+    shipment.ship_some(wide)
+    shipment.ship_some(wide)
+    assert shipment.left == 0
+    shipment.tidy()
+
+    assert b"is held" in [row[2] for row in spool.read(0, 10)]
+    spool.close()
+
+
+def test_rows_of_a_lane_once_held_are_deleted_in_the_end(clock, redis, relay_settings):
+    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    shipment = FileShipment(spool)
+    spool.append([(EVENTS, 0, b"fills the lane")])
+    shipment.ship_some(narrow)
+    spool.append([(EVENTS, 0, b"is held")])
+    shipment.ship_some(narrow)
+    clock.seconds += 100
+    shipment.tidy()
+
+    shipment.ship_some(wide)
+    spool.append([(EVENTS, 0, b"later")])
+    for _ in range(5):
+        shipment.ship_some(wide)
+        clock.seconds += 100
+        shipment.tidy()
+
+    assert spool.read(0, 10) == []
+    spool.close()
