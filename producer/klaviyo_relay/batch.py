@@ -16,13 +16,19 @@ from klaviyo_relay.errors import (
     MarkFellBackError,
     RedisUnavailableError,
 )
-from klaviyo_relay.lane_entrance import LaneEntrance, Shipped, Survey
+from klaviyo_relay.lane_entrance import (
+    BATCH_COMMANDS,
+    LaneEntrance,
+    Shipped,
+    Survey,
+    batches,
+)
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.sources import LOAD, unique
 from klaviyo_relay.trace_context import current_trace
 
-CHUNK_COMMANDS = 500
+CHUNK_COMMANDS = BATCH_COMMANDS
 _WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS = 0.05, 2.0
 
 
@@ -165,7 +171,11 @@ class Loading:
         self.added = 0
 
     def ship(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
-        """Ship, waiting for a Redis that is away or full; what landed is never sent twice."""
+        """Ship, waiting for a Redis that is away or full; what landed is never added twice."""
+        for batch in batches(pairs):
+            self._ship_batch(lane, batch)
+
+    def _ship_batch(self, lane: str, pairs: Sequence[tuple[int, bytes]]) -> None:
         from redis.exceptions import RedisError
 
         began, backoff = time.monotonic(), Backoff(_WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS)
@@ -184,7 +194,7 @@ class Loading:
                 self._tell(str(reason))
             time.sleep(backoff.wait())
 
-    def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
+    def _ship_once(self, lane: str, pairs: Sequence[tuple[int, bytes]]) -> None:
         if self._entrance.survey().is_full:
             raise BackpressureError
         shipped = self._entrance.ship(lane, self._source, pairs, self.marks.get(lane, 0))

@@ -8,10 +8,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import LaneEntrance, batches
 from klaviyo_relay.salvage import salvage
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.shipment import BATCH_ROWS, RESHIP_SECONDS, FileShipment, by_lane
+from klaviyo_relay.shipment import RESHIP_SECONDS, FileShipment, by_lane
 from klaviyo_relay.spool import (
     FoundSpool,
     SpoolLock,
@@ -96,9 +96,8 @@ def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Ex
     """Ship what can be read of a dead process's damaged file, and set the file aside for people."""
     found = salvage(path)
     for lane, group in by_lane(found.rows):
-        for at in range(0, len(group), BATCH_ROWS):
-            numbered = [(number, message) for number, _, message in group[at : at + BATCH_ROWS]]
-            entrance.ship(lane, source_of(path), numbered)
+        for batch in batches([(number, message) for number, _, message in group]):
+            entrance.ship(lane, source_of(path), batch)
     for file in files_of(path):
         if file.exists():
             file.rename(file.with_name(f"{file.name}.corrupt"))

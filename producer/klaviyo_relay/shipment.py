@@ -17,13 +17,12 @@ from itertools import groupby
 from operator import itemgetter
 
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, BATCH_COMMANDS, LaneEntrance
 from klaviyo_relay.salvage import check_rows
 from klaviyo_relay.spool import Row, SpoolFile
 
 logger = logging.getLogger("klaviyo_relay.shipper")
 
-BATCH_ROWS = 500
 # After so many rows there are more, most likely.
 MANY_ROWS = 400
 # Shipped rows are deleted a few at a time, because appends wait meanwhile.
@@ -109,7 +108,7 @@ class FileShipment:
             lane.shipped.popleft()
 
     def _ship_next(self, entrance: LaneEntrance) -> int:
-        rows = self.spool.read(self.position, BATCH_ROWS)
+        rows = self.spool.read(self.position, BATCH_COMMANDS, BATCH_BYTES)
         check_rows(rows, self.position)
         for name, group in by_lane(rows):
             lane = self._lanes.setdefault(name, _Lane())
@@ -123,7 +122,9 @@ class FileShipment:
         shipped = 0
         for name, lane in self._lanes.items():
             if lane.is_held:
-                group = self.spool.read_lane(name, lane.mark, self.position, BATCH_ROWS)
+                group = self.spool.read_lane(
+                    name, lane.mark, self.position, BATCH_COMMANDS, BATCH_BYTES
+                )
                 # Not free before its last row has gone, whatever happens on the way.
                 if not group:
                     lane.is_held = False

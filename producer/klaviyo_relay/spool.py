@@ -19,14 +19,15 @@ Four traps that shape this file:
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_from_bytes
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
@@ -226,19 +227,28 @@ class SpoolFile:
         if pinned is not None:
             pinned.close()
 
-    def read(self, after: int, limit: int) -> list[Row]:
-        """Up to `limit` rows with numbers above `after`, in order."""
-        with reading:
-            return self._reader.execute(_READ, (after, limit)).fetchall()
+    def read(self, after: int, limit: int, bytes_most: float = math.inf) -> list[Row]:
+        """Up to `limit` rows with numbers above `after`, in order.
 
-    def read_lane(self, lane: str, after: int, upto: int, limit: int) -> list[Row]:
-        """Up to `limit` rows of one lane with numbers in (after, upto], in order."""
+        Args:
+            after: the number before the first.
+            limit: most rows.
+            bytes_most: in all messages together; a larger one comes alone.
+        """
+        with reading, closing(self._reader.execute(_READ, (after, limit))) as found:
+            return _first_bytes(found, bytes_most)
+
+    def read_lane(
+        self, lane: str, after: int, upto: int, limit: int, bytes_most: float = math.inf
+    ) -> list[Row]:
+        """Up to `limit` rows of one lane with numbers in (after, upto], as `read` gives them."""
         query = (
             "SELECT row, lane, message FROM rows"
             " WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT ?"
         )
-        with reading:
-            return self._reader.execute(query, (after, upto, lane, limit)).fetchall()
+        arguments = (after, upto, lane, limit)
+        with reading, closing(self._reader.execute(query, arguments)) as found:
+            return _first_bytes(found, bytes_most)
 
     def delete(self, lane: str, after: int, upto: int) -> None:
         """Delete the rows of a lane in (after, upto].
@@ -316,6 +326,18 @@ class SpoolFile:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute(_SCHEMA)
         return connection
+
+
+def _first_bytes(found: Iterable[tuple[int, str, Any]], bytes_most: float) -> list[Row]:
+    rows: list[Row] = []
+    size = 0
+    for row in found:
+        # What a damaged file gives may be anything.
+        size += len(row[2]) if isinstance(row[2], bytes) else 0
+        if rows and size > bytes_most:
+            break
+        rows.append(row)
+    return rows
 
 
 def _reason(path: Path, error: sqlite3.Error) -> SpoolError:

@@ -18,7 +18,7 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.errors import BackpressureError, RedisUnavailableError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
@@ -353,6 +353,25 @@ def test_a_load_that_is_killed_and_repeated_under_its_name_is_there_once(
     again = Producer(relay_settings).enqueue_many(events(3_000), source="s")
     assert again == (3_000, 1_000)
     assert values(lanes) == list(range(3_000))
+
+
+def test_large_commands_are_loaded_in_batches_that_a_slow_link_carries_in_time(
+    producer, lanes, monkeypatch
+):
+    real, sizes = LaneEntrance.ship, []
+
+    def ship(self, lane, source, numbered, left_at=0):
+        sizes.append(sum(len(message) for _, message in numbered))
+        return real(self, lane, source, numbered, left_at)
+
+    monkeypatch.setattr(LaneEntrance, "ship", ship)
+    large = {str(number): "x" * 90_000 for number in range(4)}
+
+    commands = [Track(metric="M", email=ADA, value=n, properties=large) for n in range(10)]
+    assert producer.enqueue_many(commands) == (10, 10)
+
+    assert values(lanes) == list(range(10))
+    assert max(sizes) <= BATCH_BYTES
 
 
 def test_a_load_closes_its_connections(producer):

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay import orphans
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
 from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.shipment import RESHIP_SECONDS, FileShipment
@@ -127,6 +127,28 @@ def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(
     assert broken.with_name(broken.name + ".corrupt").read_bytes().startswith(b"no database")
     assert str(broken) in caplog.text
     assert ship_orphans(entrance, relay_settings) == 1
+
+
+def test_what_a_damaged_spool_still_gives_is_shipped_in_batches_of_their_usual_size(
+    entrance, relay_settings, lanes, monkeypatch
+):
+    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    spool.append([(EVENTS, 0, "no bytes, as only a damaged file gives them")])
+    spool.append([(EVENTS, 0, b"x" * (BATCH_BYTES // 3))] * 10)
+    spool.close()
+    real, sizes = LaneEntrance.ship, []
+
+    def ship(self, lane, source, numbered, left_at=0):
+        sizes.append(sum(len(message) for _, message in numbered))
+        return real(self, lane, source, numbered, left_at)
+
+    monkeypatch.setattr(LaneEntrance, "ship", ship)
+
+    ship_orphans(entrance, relay_settings)
+
+    assert spool.path.with_name(f"{spool.path.name}.corrupt").exists()
+    assert lanes.length() == 10
+    assert max(sizes) <= BATCH_BYTES
 
 
 def test_a_corrupt_spool_that_another_process_sets_aside_meanwhile_is_left_to_it(

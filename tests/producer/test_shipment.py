@@ -1,8 +1,63 @@
+import pytest
+
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
 from klaviyo_relay.shipment import FileShipment
 from klaviyo_relay.spool import OwnSpool
 from spool_files import EVENTS, PROFILES
+
+LARGE = b"x" * (BATCH_BYTES // 3)
+
+
+@pytest.fixture
+def spool(relay_settings):
+    made = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    yield made
+    made.close()
+
+
+class Weighing(LaneEntrance):
+    """Remembers how many bytes each call took."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.bytes = []
+
+    def ship(self, lane, source, numbered, left_at=0):
+        self.bytes.append(sum(len(message) for _, message in numbered))
+        return super().ship(lane, source, numbered, left_at)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def test_large_rows_are_shipped_in_batches_that_a_slow_link_carries_in_time(redis, spool, lanes):
+    entrance = Weighing(redis, Keys(), 10**9)
+    spool.append([(EVENTS, 0, LARGE)] * 10)
+    shipment = FileShipment(spool)
+
+    while shipment.ship_some(entrance):
+        pass
+
+    assert [entry.message for entry in lanes.entries()] == [LARGE] * 10
+    assert max(entrance.bytes) <= BATCH_BYTES
+
+
+def test_large_rows_that_a_lane_held_are_shipped_in_such_batches_too(redis, spool, lanes):
+    entrance = Weighing(redis, Keys(), 10**9)
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 10**9)
+    spool.append([(EVENTS, 0, LARGE)] * 10)
+    shipment = FileShipment(spool)
+    while shipment.ship_some(entrance):
+        pass
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 0)
+
+    while shipment.ship_some(entrance):
+        pass
+
+    assert lanes.length() == 10
+    assert max(entrance.bytes) <= BATCH_BYTES
+
 
 # --- a lane that is full --------------------------------------------------------------------------
 

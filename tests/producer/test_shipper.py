@@ -322,7 +322,7 @@ def test_a_full_lane_is_held_and_does_not_stop_the_others(
 
 
 def test_a_held_lane_drains_without_pauses_once_it_may(monkeypatch, relay_settings, redis, lanes):
-    monkeypatch.setattr(shipment, "BATCH_ROWS", 20)
+    monkeypatch.setattr(shipment, "BATCH_COMMANDS", 20)
     monkeypatch.setattr(shipper, "IDLE_SECONDS", 1.0)
     lane = Keys().lane("default", "events")
     redis.hset(lane.counts, "bytes", 10**12)

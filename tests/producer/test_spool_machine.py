@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from klaviyo_relay import Settings, orphans, shipment
+from klaviyo_relay import Settings, lane_entrance, orphans, shipment
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import LaneEntrance
@@ -348,7 +348,8 @@ def test_whatever_happens_each_command_arrives_once_and_in_order(
     clock = Clock()
     monkeypatch.setattr(shipment, "time", clock)
     monkeypatch.setattr(orphans, "time", clock)
-    monkeypatch.setattr(shipment, "BATCH_ROWS", 3)
+    monkeypatch.setattr(shipment, "BATCH_COMMANDS", 3)
+    monkeypatch.setattr(lane_entrance, "BATCH_COMMANDS", 3)
     monkeypatch.setattr(shipment, "DELETE_ROWS", 2)
     monkeypatch.setattr(shipment, "CHECKPOINT_ROWS", 7)
     made = {"server": private_redis, "directory": tmp_path, "clock": clock}

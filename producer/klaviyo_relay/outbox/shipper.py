@@ -14,19 +14,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.complaints import Complaints, is_weather
 from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_COMMANDS, LaneEntrance, batches
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import OutboxStore
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipment import BATCH_ROWS, RESHIP_SECONDS
+from klaviyo_relay.shipment import RESHIP_SECONDS
 from klaviyo_relay.shipper import BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS, FULL_SECONDS
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ logger = logging.getLogger("klaviyo_relay.outbox")
 
 # How long a committed row may wait until it is seen.
 POLL_SECONDS = 0.25
-# A batch is one argument to Redis, which takes at most 512 MB of it (proto-max-bulk-len).
-BATCH_BYTES = 8_000_000
 # Batches of rows deleted in one pass, so that deleting much does not delay what is new.
 DELETE_BATCHES = 4
 
@@ -71,6 +69,8 @@ class Shipment:
         self._newest = store.newest()
         self._marks = {lane: entrance.mark(lane, self._source) for lane in {*self._newest, *lanes}}
         self._full_until: dict[str, float] = {}
+        # How many rows of a lane are read for the next batch.
+        self._limits: defaultdict[str, int] = defaultdict(lambda: BATCH_COMMANDS)
         now = time.monotonic()
         self._confirmed = deque(
             _Confirmed(now, lane, self._marks[lane]) for lane in self._newest if self._marks[lane]
@@ -87,7 +87,7 @@ class Shipment:
         numbered: dict[str, int] = {}
         if self._store.has_new():
             above = max(self._marks.values(), default=0)
-            numbered = self._store.number_rows(self._holder, BATCH_ROWS, above)
+            numbered = self._store.number_rows(self._holder, BATCH_COMMANDS, above)
             self._newest.update(numbered)
         behind = [
             lane for lane, newest in self._newest.items() if self._marks.get(lane, 0) < newest
@@ -101,7 +101,7 @@ class Shipment:
         if self._full_until.get(lane, 0.0) > time.monotonic():
             return False
         mark = self._marks.get(lane, 0)
-        rows = _first_bytes(self._store.read(lane, mark, BATCH_ROWS))
+        rows = next(batches(self._store.read(lane, mark, self._limits[lane])), ())
         if not rows:
             # Another relay has shipped and deleted them.
             self._newest[lane] = mark
@@ -112,6 +112,8 @@ class Shipment:
             self._full_until[lane] = time.monotonic() + FULL_SECONDS
             return False
         self._marks[lane] = shipped.mark
+        # Of rows so large that few make a batch, few are read in vain.
+        self._limits[lane] = min(BATCH_COMMANDS, 2 * len(rows))
         self._confirmed.append(_Confirmed(time.monotonic(), lane, rows[-1][0]))
         return True
 
@@ -135,16 +137,6 @@ class Shipment:
     def _is_due(self) -> bool:
         until = min(self._entrance.replicated_until(), time.monotonic() - RESHIP_SECONDS)
         return bool(self._confirmed) and self._confirmed[0].since < until
-
-
-def _first_bytes(rows: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """As many rows from the beginning as a batch may have bytes, and at least one."""
-    size = 0
-    for at, (_, message) in enumerate(rows):
-        size += len(message)
-        if at and size > BATCH_BYTES:
-            return rows[:at]
-    return rows
 
 
 class OutboxShipper:

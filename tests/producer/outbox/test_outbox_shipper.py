@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from klaviyo_relay import Settings
+from klaviyo_relay import Settings, lane_entrance
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.errors import MarkFellBackError
@@ -19,7 +19,7 @@ from klaviyo_relay.outbox.shipper import Shipment
 from klaviyo_relay.redis_clients import connect
 from outboxes import ADA, rows_in, shipment_of, tracked
 
-CHUNK = shipper.BATCH_ROWS
+CHUNK = shipper.BATCH_COMMANDS
 
 
 # --- commit and rollback --------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_a_full_lane_holds_up_no_other(engine, relay, redis, lanes, impatient, u
 
 
 def test_a_batch_has_a_most_of_bytes(sqlite_engine, redis, lanes, monkeypatch):
-    monkeypatch.setattr(shipper, "BATCH_BYTES", 500)
+    monkeypatch.setattr(lane_entrance, "BATCH_BYTES", 500)
     ids = tracked(sqlite_engine, range(7))
     shipment = shipment_of(SqlAlchemyStore(sqlite_engine), redis)
 
