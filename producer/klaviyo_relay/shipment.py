@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
+from klaviyo_relay.complaints import saying
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.lane_entrance import BATCH_BYTES, BATCH_COMMANDS, LaneEntrance
 from klaviyo_relay.salvage import check_rows
@@ -38,14 +40,14 @@ class _Lane:
 
     Attributes:
         mark: the last row that Redis has confirmed.
-        is_held: it took no more; its rows wait in the file while other lanes go on.
+        refusal: why it takes no more; its rows wait in the file while other lanes go on.
         shipped: when each batch was confirmed (monotonic seconds), and its last row.
         deleted: the last row that was looked at for deletion.
     """
 
     def __init__(self, mark: int = 0) -> None:
         self.mark = mark
-        self.is_held = False
+        self.refusal: BackpressureError | None = None
         self.shipped: deque[tuple[float, int]] = deque()
         self.deleted = 0
 
@@ -62,19 +64,31 @@ class FileShipment:
 
     @property
     def left(self) -> int:
-        """Rows that Redis has not confirmed."""
+        """Rows that Redis has not confirmed; as many as there may be, if the file is damaged."""
         position = self.position
-        held = [(name, lane.mark) for name, lane in self._lanes.copy().items() if lane.is_held]
-        waiting = sum(self.spool.count(name, mark, position) for name, mark in held)
+        held = [(name, lane.mark) for name, lane in self._lanes.copy().items() if lane.refusal]
+        waiting = sum(self._count(name, mark, position) for name, mark in held)
         return max(0, self.spool.last_row - position) + waiting
+
+    def _count(self, name: str, mark: int, position: int) -> int:
+        try:
+            return self.spool.count(name, mark, position)
+        except sqlite3.Error:
+            return position - mark
+
+    @property
+    def refusal(self) -> BackpressureError | None:
+        """Why a lane takes no more at present, if there is such a lane."""
+        return next((lane.refusal for lane in self._lanes.values() if lane.refusal), None)
 
     def ship_some(self, entrance: LaneEntrance) -> int:
         """Ship the next batch; returns how many rows, 0 when no lane takes any more."""
         try:
             return self._ship_held(entrance) + self._ship_next(entrance)
         except MarkFellBackError as error:
-            logger.warning("%s; shipping what the spool still has", error)
             self.restart(entrance)
+            with saying():
+                logger.warning("%s; shipping what the spool still has", error)
             return MANY_ROWS
 
     def restart(self, entrance: LaneEntrance) -> None:
@@ -112,7 +126,7 @@ class FileShipment:
         check_rows(rows, self.position)
         for name, group in by_lane(rows):
             lane = self._lanes.setdefault(name, _Lane())
-            if not lane.is_held:
+            if not lane.refusal:
                 self._ship(entrance, name, lane, group)
         if rows:
             self.position = rows[-1][0]
@@ -121,13 +135,13 @@ class FileShipment:
     def _ship_held(self, entrance: LaneEntrance) -> int:
         shipped = 0
         for name, lane in self._lanes.items():
-            if lane.is_held:
+            if lane.refusal:
                 group = self.spool.read_lane(
                     name, lane.mark, self.position, BATCH_COMMANDS, BATCH_BYTES
                 )
                 # Not free before its last row has gone, whatever happens on the way.
                 if not group:
-                    lane.is_held = False
+                    lane.refusal = None
                 elif self._ship(entrance, name, lane, group):
                     shipped += len(group)
         return shipped
@@ -136,8 +150,8 @@ class FileShipment:
         numbered = [(number, message) for number, _, message in group]
         try:
             shipped = entrance.ship(name, self.spool.source, numbered, lane.mark)
-        except BackpressureError:
-            lane.is_held = True
+        except BackpressureError as error:
+            lane.refusal = error
             return False
         lane.mark = shipped.mark
         lane.shipped.append((time.monotonic(), group[-1][0]))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from klaviyo_relay.backoff import Backoff
-from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.complaints import Complaints, is_weather, saying
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.orphans import ship_orphans
@@ -130,6 +130,8 @@ class Shipper:
         try:
             shipped = self._pass()
             self._backoff.forget()
+            if self._own.refusal:
+                self._say(self._own.refusal)
             if shipped:
                 return 0.0 if shipped >= MANY_ROWS else REST_SECONDS
         except BackpressureError as error:
@@ -137,10 +139,9 @@ class Shipper:
         except sqlite3.OperationalError as error:
             return self._complain(error, self._backoff.wait())
         except sqlite3.DatabaseError as error:
-            self._complain(error, 0.0)
             self._stop = True
             self._on_damage(self._spool)
-            return 0.0
+            return self._complain(error, 0.0)
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
             return self._complain(error, self._backoff.wait())
         # From here on a new row rings; one that came in before this line is seen by this look.
@@ -177,15 +178,19 @@ class Shipper:
         ship_orphans(entrance, self._settings, besides=self._own.spool.source)
 
     def _complain(self, error: Exception, wait: float) -> float:
-        """Say it once a minute: the application goes on, and nothing is lost."""
-        if self._complaints.is_due():
-            logger.warning(
-                "cannot ship to %s: %s; %d commands wait in the spool",
-                masked(self._settings.redis_url),
-                error,
-                self._own.left,
-                exc_info=None if is_weather(error, sqlite3.Error) else error,
-            )
+        self._say(error)
         with self._progress:
             self._progress.notify_all()
         return wait
+
+    def _say(self, error: Exception) -> None:
+        """Once a minute: the application goes on, and nothing is lost."""
+        if self._complaints.is_due():
+            with saying():
+                logger.warning(
+                    "cannot ship to %s: %s; %d commands wait in the spool",
+                    masked(self._settings.redis_url),
+                    error,
+                    self._own.left,
+                    exc_info=None if is_weather(error, sqlite3.Error) else error,
+                )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import subprocess
@@ -214,3 +215,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(orphans, "milliseconds", made.milliseconds)
     monkeypatch.setattr(LaneEntrance, "now", lambda _: made.seconds)
     return made
+
+
+class Unwritable(logging.Handler):
+    """A log whose disk is full."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("No space left on device")
+
+
+@pytest.fixture
+def unwritable_log() -> Iterator[None]:
+    logger, handler = logging.getLogger("klaviyo_relay"), Unwritable()
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)

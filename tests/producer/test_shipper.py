@@ -338,6 +338,24 @@ def test_a_held_lane_drains_without_pauses_once_it_may(monkeypatch, relay_settin
     assert left == 0
 
 
+def test_a_full_lane_is_complained_of_once_a_minute(
+    impatient, relay_settings, redis, until, caplog
+):
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 10**12)
+    producer = Producer(relay_settings)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            producer.track("M", email=ADA)
+            producer.flush(timeout=0.01)
+        until(lambda: caplog.records)
+        assert producer.flush(timeout=0.3).left == 20
+    producer.close(0)
+
+    (said,) = caplog.records
+    assert "the lane default:events holds as many bytes as it may" in said.getMessage()
+    assert "commands wait in the spool" in said.getMessage()
+
+
 def test_a_redis_above_its_watermark_takes_nothing_until_it_is_below_again(
     tmp_path, impatient, lanes_of, until, caplog
 ):
@@ -411,6 +429,48 @@ def test_the_thread_survives_a_fault_of_ours(impatient, producer, monkeypatch, l
     assert producer.flush(timeout=10).left == 0
     assert lanes.ids() == [identity]
     assert "ZeroDivisionError: ours" in caplog.text
+
+
+@pytest.mark.usefixtures("unwritable_log")
+def test_the_thread_survives_a_log_that_cannot_be_written(
+    impatient, own_redis, tmp_path, lanes_of, until
+):
+    producer = Producer(with_server(own_redis, tmp_path))
+    own_redis.kill()
+    identity = producer.track("M", email=ADA)
+    until(lambda: producer._spooling.shipper._backoff.failures > 2)
+    own_redis.start()
+
+    assert producer.flush(timeout=10).left == 0
+    with connect(own_redis.url) as redis:
+        assert lanes_of(redis).ids() == [identity]
+    producer.close(0)
+
+
+def test_a_file_damaged_while_a_lane_is_held_is_left_and_a_new_one_takes_its_place(
+    impatient, relay_settings, redis, lanes, until
+):
+    counts = Keys().lane("default", "events").counts
+    producer = Producer(relay_settings)
+    redis.hset(counts, "bytes", 10**12)
+    for _ in range(1_000):
+        producer.track("M", email=ADA)
+    first, spool = producer._spooling.shipper, producer._spooling.spool
+    until(lambda: first._own.position == 1_000)
+
+    spool.checkpoint()
+    content = bytearray(spool.path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    spool.path.write_bytes(content)
+    spool._reader.execute("PRAGMA shrink_memory")  # so that it reads the disk, and no copy
+    until(lambda: producer._spooling.shipper is not first)
+
+    assert first.flush(timeout=0.1).left == 1_000
+    redis.hset(counts, "bytes", 0)
+    later = producer.track("M", email=ADA)
+    assert producer.flush(timeout=10).left == 0
+    assert later in lanes.ids()
+    producer.close(0)
 
 
 # --- what others left behind ----------------------------------------------------------------------

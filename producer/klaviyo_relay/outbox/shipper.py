@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.backoff import Backoff
-from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.complaints import Complaints, is_weather, saying
 from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError
 from klaviyo_relay.lane_entrance import BATCH_COMMANDS, LaneEntrance, batches
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
@@ -68,7 +68,8 @@ class Shipment:
         # The highest number of each lane in the database and in Redis.
         self._newest = store.newest()
         self._marks = {lane: entrance.mark(lane, self._source) for lane in {*self._newest, *lanes}}
-        self._full_until: dict[str, float] = {}
+        # Lanes that took no more: until when they are left alone, and what they said.
+        self._refusals: dict[str, tuple[float, BackpressureError]] = {}
         # How many rows of a lane are read for the next batch.
         self._limits: defaultdict[str, int] = defaultdict(lambda: BATCH_COMMANDS)
         now = time.monotonic()
@@ -96,21 +97,28 @@ class Shipment:
         is_more_due = self._tidy()
         return bool(numbered) or any(shipped) or is_more_due
 
+    @property
+    def refusal(self) -> BackpressureError | None:
+        """Why a lane takes no more at present, if there is such a lane."""
+        return next((error for _, error in self._refusals.values()), None)
+
     def _ship_some(self, lane: str) -> bool:
         """Ship the next batch of a lane; False when it takes none for now."""
-        if self._full_until.get(lane, 0.0) > time.monotonic():
+        if lane in self._refusals and self._refusals[lane][0] > time.monotonic():
             return False
         mark = self._marks.get(lane, 0)
         rows = next(batches(self._store.read(lane, mark, self._limits[lane])), ())
         if not rows:
             # Another relay has shipped and deleted them.
             self._newest[lane] = mark
+            self._refusals.pop(lane, None)
             return False
         try:
             shipped = self._entrance.ship(lane, self._source, rows, mark)
-        except BackpressureError:
-            self._full_until[lane] = time.monotonic() + FULL_SECONDS
+        except BackpressureError as error:
+            self._refusals[lane] = (time.monotonic() + FULL_SECONDS, error)
             return False
+        self._refusals.pop(lane, None)
         self._marks[lane] = shipped.mark
         # Of rows so large that few make a batch, few are read in vain.
         self._limits[lane] = min(BATCH_COMMANDS, 2 * len(rows))
@@ -220,8 +228,9 @@ class OutboxShipper:
             self._lease.lose()
             wait = self._poll_seconds
         except MarkFellBackError as error:
-            logger.warning("%s; shipping what the outbox still has", error)
             self._shipment = None
+            with saying():
+                logger.warning("%s; shipping what the outbox still has", error)
             wait = 0.0
         except BackpressureError as error:
             return self._complain(error, FULL_SECONDS)
@@ -245,7 +254,10 @@ class OutboxShipper:
             self._incarnation = survey.incarnation
         if survey.is_full:
             raise BackpressureError
-        return self._shipment.step()
+        is_more_due = self._shipment.step()
+        if self._shipment.refusal:
+            self._say(self._shipment.refusal)
+        return is_more_due
 
     def _connected(self) -> tuple[LaneEntrance, Redis]:
         if self._redis is None or self._entrance is None:
@@ -259,19 +271,24 @@ class OutboxShipper:
         try:
             self._lease.release()
         except self._store.errors as error:
-            logger.warning("the lease of the outbox ends by itself: %s", type(error).__name__)
+            with saying():
+                logger.warning("the lease of the outbox ends by itself: %s", type(error).__name__)
         self._store.close()
         if self._entrance is not None:
             self._entrance.close()
 
     def _complain(self, error: Exception, wait: float) -> float:
-        """Say it once a minute: committed commands wait in their table, and nothing is lost."""
-        if self._complaints.is_due():
-            logger.warning(
-                "cannot ship the outbox to %s: %s: %s; committed commands wait in their table",
-                masked(self._settings.redis_url),
-                type(error).__name__,
-                error,
-                exc_info=None if is_weather(error, *self._store.errors) else error,
-            )
+        self._say(error)
         return wait
+
+    def _say(self, error: Exception) -> None:
+        """Once a minute: committed commands wait in their table, and nothing is lost."""
+        if self._complaints.is_due():
+            with saying():
+                logger.warning(
+                    "cannot ship the outbox to %s: %s: %s; committed commands wait in their table",
+                    masked(self._settings.redis_url),
+                    type(error).__name__,
+                    error,
+                    exc_info=None if is_weather(error, *self._store.errors) else error,
+                )
