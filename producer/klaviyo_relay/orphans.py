@@ -8,6 +8,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from klaviyo_relay.complaints import Complaints, saying
+from klaviyo_relay.errors import RelayError
 from klaviyo_relay.lane_entrance import LaneEntrance, batches
 from klaviyo_relay.salvage import salvage
 from klaviyo_relay.settings import Settings
@@ -28,16 +30,37 @@ logger = logging.getLogger("klaviyo_relay.shipper")
 FROZEN_SECONDS = 30.0
 
 
-def ship_orphans(entrance: LaneEntrance, settings: Settings, besides: str = "") -> int:
+def ship_orphans(
+    entrance: LaneEntrance,
+    settings: Settings,
+    besides: str = "",
+    complaints: Complaints | None = None,
+) -> int:
     """Ship what processes that are dead or frozen have left; returns how many files were looked at.
 
     A dead process's file is removed once its rows have been in Redis for the re-ship window.
+
+    Args:
+        entrance: of the lanes.
+        settings: say where the files are.
+        besides: the source of the caller's own file.
+        complaints: when to say what cannot be shipped. Defaults to now.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
     """
-    files = 0
+    files, troubles = 0, []
     for path in spool_paths(settings.spool_directory, settings.digest):
         if source_of(path) != besides:
-            with locked(path) as lock:
-                files += _ship_orphan(entrance, path, lock)
+            try:
+                with locked(path) as lock:
+                    files += _ship_orphan(entrance, path, lock)
+            except (OSError, RelayError, sqlite3.Error) as error:  # no reason to leave the others
+                troubles.append((path, error))
+    if troubles and (complaints or Complaints()).is_due():
+        for path, why in troubles:
+            with saying():
+                logger.warning("the spool file %s cannot be shipped now: %s", path, why)
     return files
 
 
@@ -50,8 +73,8 @@ def _ship_orphan(entrance: LaneEntrance, path: Path, lock: SpoolLock | None) -> 
             _ship_found(entrance, found)
     except FileNotFoundError:
         return False
-    except sqlite3.OperationalError as error:
-        logger.warning("the spool file %s cannot be read now: %s", path, error)
+    except sqlite3.OperationalError:
+        raise
     except (sqlite3.DatabaseError, UnicodeError) as error:
         if lock is not None:
             _ship_damaged(entrance, path, lock, error)
@@ -64,6 +87,8 @@ def _ship_found(entrance: LaneEntrance, found: FoundSpool) -> None:
     if found.is_dead or _is_frozen(entrance, found):
         while shipment.ship_some(entrance):
             pass
+        if shipment.refusal:
+            raise shipment.refusal
     if found.is_dead and _is_over(entrance, found):
         found.remove()
 
@@ -102,12 +127,13 @@ def _ship_damaged(entrance: LaneEntrance, path: Path, lock: SpoolLock, error: Ex
         if file.exists():
             file.rename(file.with_name(f"{file.name}.corrupt"))
     lock.path.unlink(missing_ok=True)
-    logger.error(
-        "the spool file %s is damaged (%s): %d commands were read and shipped, at least %d could"
-        " not be read; kept as %s.corrupt",
-        path,
-        error,
-        len(found.rows),
-        found.unreadable,
-        path.name,
-    )
+    with saying():
+        logger.error(
+            "the spool file %s is damaged (%s): %d commands were read and shipped, at least %d"
+            " could not be read; kept as %s.corrupt",
+            path,
+            error,
+            len(found.rows),
+            found.unreadable,
+            path.name,
+        )

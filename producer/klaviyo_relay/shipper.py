@@ -72,6 +72,7 @@ class Shipper:
         self._progress = threading.Condition()
         self._orphans_at = 0.0
         self._complaints = Complaints()
+        self._of_orphans = Complaints()
         self._backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
         # redis imports this; after the main thread's end, where a short script's commands are
@@ -175,7 +176,7 @@ class Shipper:
         if time.monotonic() - self._orphans_at < ORPHANS_EVERY_SECONDS:
             return
         self._orphans_at = time.monotonic()
-        ship_orphans(entrance, self._settings, besides=self._own.spool.source)
+        ship_orphans(entrance, self._settings, self._own.spool.source, self._of_orphans)
 
     def _complain(self, error: Exception, wait: float) -> float:
         self._say(error)

@@ -7,13 +7,14 @@ from redis.exceptions import RedisError
 
 from klaviyo_relay import orphans
 from klaviyo_relay import spool as spool_module
+from klaviyo_relay.complaints import Complaints
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
 from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.shipment import RESHIP_SECONDS, FileShipment
 from klaviyo_relay.spool import OwnSpool, SpoolLock
-from spool_files import EVENTS, PROFILES, envelope, in_order, left_behind
+from spool_files import EVENTS, PROFILES, closed_to_us, envelope, in_order, left_behind
 
 
 @pytest.mark.parametrize("passes", [1, 4])
@@ -111,6 +112,57 @@ def test_a_process_does_not_take_its_own_spool_for_an_orphan(entrance, relay_set
 
     assert ship_orphans(entrance, relay_settings, besides=spool.source) == 0
     spool.close()
+
+
+def test_a_file_that_may_not_be_opened_is_told_and_the_others_are_shipped(
+    entrance, relay_settings, lanes, caplog
+):
+    another_users = closed_to_us(left_behind(relay_settings, EVENTS))
+    left_behind(relay_settings, EVENTS, EVENTS)
+
+    ship_orphans(entrance, relay_settings)
+
+    assert lanes.length() == 2
+    (said,) = caplog.records
+    assert str(another_users) in said.getMessage()
+
+
+def test_a_damaged_file_whose_lane_is_full_stays_and_the_others_are_shipped(
+    redis, relay_settings, lanes, caplog
+):
+    broken = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
+    broken.append([(EVENTS, 0, "no bytes, as only a damaged file gives them")])
+    broken.append([(EVENTS, 0, envelope())])
+    broken.close()
+    left_behind(relay_settings, PROFILES)
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 10**9)
+
+    ship_orphans(LaneEntrance(redis, Keys(), 10**9), relay_settings)
+
+    assert lanes.length("profiles") == 1
+    assert broken.path.exists()
+    assert f"{broken.path} cannot be shipped now: the lane default:events" in caplog.text
+
+
+def test_an_orphan_whose_lane_is_full_says_so(redis, relay_settings, caplog):
+    path = left_behind(relay_settings, EVENTS)
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 10**9)
+
+    ship_orphans(LaneEntrance(redis, Keys(), 10**9), relay_settings)
+
+    assert path.exists()
+    assert f"{path} cannot be shipped now: the lane default:events" in caplog.text
+
+
+def test_files_that_cannot_be_shipped_are_told_of_once_a_minute(entrance, relay_settings, caplog):
+    for _ in range(2):
+        closed_to_us(left_behind(relay_settings, EVENTS))
+    complaints = Complaints()
+
+    for _ in range(3):
+        ship_orphans(entrance, relay_settings, complaints=complaints)
+
+    assert len(caplog.records) == 2
 
 
 def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(

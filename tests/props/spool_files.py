@@ -35,6 +35,14 @@ def left_behind(
     return spool.path
 
 
+def closed_to_us(path: Path) -> Path:
+    """Make a spool file that this process may not open, be it root, whom no mode stops."""
+    lock = path.with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()
+    return path
+
+
 def in_order(entries: Iterable[Any]) -> bool:
     """Whether the rows of each source stand in their order, none of them twice."""
     of_source: dict[str, list[int]] = {}

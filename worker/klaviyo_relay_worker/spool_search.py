@@ -25,6 +25,8 @@ def look(
 ) -> Iterator[list[InSpool]]:
     """The rows that hold a command, file by file; a file without one gives an empty list.
 
+    A file that may not be opened gives none.
+
     Args:
         identity: the command's id.
         settings: where the files are, and of which Redis.
@@ -36,8 +38,11 @@ def look(
     """
     head = b'{"id":' + msgspec.json.encode(identity)
     for path in spool_paths(settings.spool_directory, settings.digest):
-        with locked(path) as lock:
-            rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
+        try:
+            with locked(path) as lock:
+                rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
+        except OSError:  # another user's
+            continue
         is_orphaned = lock is not None
         yield [
             _place(path, row, marks, is_orphaned=is_orphaned, with_payload=with_payload)

@@ -162,10 +162,12 @@ def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
 def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
     """Commands on this machine's disk that Redis has not got, and files whose process is dead.
 
+    And files that may not be opened, since another user's process has made them.
+
     Args:
         marks: tell how far each file is shipped; without them every row counts.
     """
-    pending = orphans = 0
+    pending = orphans = unreadable = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
         try:
             with opened(path) as found:
@@ -174,9 +176,11 @@ def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
                 pending += left
         except FileNotFoundError:  # shipped and removed by somebody else meanwhile
             continue
+        except OSError:
+            unreadable += 1
         except sqlite3.DatabaseError:
             orphans += 1
-    return {"pending": pending, "orphans": orphans}
+    return {"pending": pending, "orphans": orphans, "unreadable": unreadable}
 
 
 def _verdict(missing: int, *, differs: bool | None, audits: bool) -> dict[str, Any]:
