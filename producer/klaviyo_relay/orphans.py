@@ -10,19 +10,12 @@ from pathlib import Path
 
 from klaviyo_relay.complaints import Complaints, saying
 from klaviyo_relay.errors import RelayError
+from klaviyo_relay.found_spool import FoundSpool, locked
 from klaviyo_relay.lane_entrance import LaneEntrance, batches
 from klaviyo_relay.salvage import salvage
 from klaviyo_relay.settings import Settings
 from klaviyo_relay.shipment import RESHIP_SECONDS, FileShipment, by_lane
-from klaviyo_relay.spool import (
-    FoundSpool,
-    SpoolLock,
-    files_of,
-    locked,
-    milliseconds,
-    source_of,
-    spool_paths,
-)
+from klaviyo_relay.spool import SpoolLock, files_of, milliseconds, source_of, spool_paths
 
 logger = logging.getLogger("klaviyo_relay.shipper")
 

@@ -29,8 +29,6 @@ logger = logging.getLogger("klaviyo_relay.shipper")
 MANY_ROWS = 400
 # Shipped rows are deleted a few at a time, because appends wait meanwhile.
 DELETE_ROWS = 200
-# Commits between two checkpoints of the write-ahead log: some 10 to 20 MB of it.
-CHECKPOINT_ROWS = 5_000
 # How long shipped rows stay, for a Redis that falls back to an older state.
 RESHIP_SECONDS = 10.0
 
@@ -42,6 +40,7 @@ class _Lane:
         mark: the last row that Redis has confirmed.
         refusal: why it takes no more; its rows wait in the file while other lanes go on.
         shipped: when each batch was confirmed (monotonic seconds), and its last row.
+        due: the last row that has been in Redis for the re-ship window.
         deleted: the last row that was looked at for deletion.
     """
 
@@ -49,7 +48,7 @@ class _Lane:
         self.mark = mark
         self.refusal: BackpressureError | None = None
         self.shipped: deque[tuple[float, int]] = deque()
-        self.deleted = 0
+        self.due = self.deleted = 0
 
 
 class FileShipment:
@@ -60,7 +59,6 @@ class FileShipment:
         # Rows up to here have been looked at; those of a held lane still wait for it.
         self.position = 0
         self._lanes: dict[str, _Lane] = {}
-        self._checkpointed = 0
 
     @property
     def left(self) -> int:
@@ -97,29 +95,45 @@ class FileShipment:
         names = self.spool.lanes()
         self._lanes = {name: _Lane(entrance.mark(name, source)) for name in names}
         marks = [lane.mark for lane in self._lanes.values()]
+        for lane in self._lanes.values():
+            # Whatever was known of their age was of a Redis before.
+            lane.shipped.append((time.monotonic(), lane.mark))
         self.position = min(marks, default=self.position)
 
-    def tidy(self, replicated_until: float = math.inf) -> None:
+    def tidy(self, replicated_until: float = math.inf) -> bool:
         """Delete a few of the rows that have been in Redis for the re-ship window.
 
         Args:
             replicated_until: what was confirmed later stays, in monotonic seconds.
-        """
-        for name, lane in self._lanes.items():
-            self._tidy_lane(name, lane, min(replicated_until, time.monotonic() - RESHIP_SECONDS))
-        if self.spool.last_row - self._checkpointed >= CHECKPOINT_ROWS:
-            self._checkpointed = self.spool.last_row
-            self.spool.checkpoint()
 
-    def _tidy_lane(self, name: str, lane: _Lane, confirmed_by: float) -> None:
-        while lane.shipped and lane.shipped[0][0] < confirmed_by:
-            last = lane.shipped[0][1]
-            upto = min(last, lane.deleted + DELETE_ROWS)
-            self.spool.delete(name, lane.deleted, upto)
-            lane.deleted = upto
-            if upto < last:
-                return
-            lane.shipped.popleft()
+        Returns:
+            Whether more of them are due.
+        """
+        confirmed_by = min(replicated_until, time.monotonic() - RESHIP_SECONDS)
+        for lane in self._lanes.values():
+            while lane.shipped and lane.shipped[0][0] < confirmed_by:
+                lane.due = lane.shipped.popleft()[1]
+        # All lanes, and not only up to the first that has more.
+        is_more_due = [self._tidy_lane(name, lane) for name, lane in self._lanes.items()]
+        return any(is_more_due)
+
+    def _tidy_lane(self, name: str, lane: _Lane) -> bool:
+        if lane.deleted >= lane.due:
+            return False
+        first = self.spool.first(name, lane.deleted, lane.due)
+        if first is None:
+            lane.deleted = lane.due
+            return False
+        upto = min(lane.due, first + DELETE_ROWS - 1)
+        self.spool.delete(name, first - 1, upto)
+        lane.deleted = upto
+        return upto < lane.due
+
+    def is_spent(self) -> bool:
+        """Whether nobody needs the file any more, as of the last `tidy`."""
+        return self.spool.last_row <= self.position and not any(
+            lane.shipped or lane.refusal for lane in self._lanes.values()
+        )
 
     def _ship_next(self, entrance: LaneEntrance) -> int:
         rows = self.spool.read(self.position, BATCH_COMMANDS, BATCH_BYTES)

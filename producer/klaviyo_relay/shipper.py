@@ -22,6 +22,7 @@ from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.shipment import MANY_ROWS, FileShipment
 from klaviyo_relay.spool import OwnSpool
+from klaviyo_relay.upkeep import Upkeep
 
 logger = logging.getLogger("klaviyo_relay.shipper")
 
@@ -29,6 +30,10 @@ logger = logging.getLogger("klaviyo_relay.shipper")
 # interpreter's lock from the application's threads less often; a lone command never waits for it.
 REST_SECONDS = 0.005
 IDLE_SECONDS = 1.0
+# While shipped rows are deleted, a few at a time.
+TIDY_SECONDS = 0.02
+# A file never gets smaller. One that grew so large is removed as soon as nobody needs it any more.
+LARGE_BYTES = 64_000_000
 ORPHANS_EVERY_SECONDS = 10.0
 BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS = 0.05, 5.0
 FULL_SECONDS = 0.5
@@ -52,16 +57,17 @@ class Shipper:
     Args:
         spool: this process's own.
         settings: the producer's.
-        on_damage: told when the own file turns out to be damaged; from then on it is another
-            process's business, as if this one were dead, and the thread ends.
+        on_end: told when the own file takes no more, and the thread ends: it is damaged, and
+            another process's business from then on, as if this one were dead; or it is removed.
     """
 
     def __init__(
-        self, spool: OwnSpool, settings: Settings, on_damage: Callable[[OwnSpool], None]
+        self, spool: OwnSpool, settings: Settings, on_end: Callable[[OwnSpool], None]
     ) -> None:
         self._settings = settings
-        self._on_damage = on_damage
+        self._on_end = on_end
         self._spool = spool
+        self._upkeep = Upkeep(spool)
         self._own = FileShipment(spool)
         self._entrance: LaneEntrance | None = None
         self._incarnation: str | None = None
@@ -69,10 +75,12 @@ class Shipper:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop = False
         self._is_idle = False
+        self._is_tidying = False
         self._progress = threading.Condition()
         self._orphans_at = 0.0
         self._complaints = Complaints()
         self._of_orphans = Complaints()
+        self._of_disk = Complaints()
         self._backoff = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         self._thread = threading.Thread(target=self._run, name="klaviyo-relay-shipper", daemon=True)
         # redis imports this; after the main thread's end, where a short script's commands are
@@ -129,25 +137,39 @@ class Shipper:
     def _work(self) -> float:
         """One pass; returns how many seconds to wait before the next."""
         try:
-            shipped = self._pass()
-            self._backoff.forget()
-            if self._own.refusal:
-                self._say(self._own.refusal)
-            if shipped:
-                return 0.0 if shipped >= MANY_ROWS else REST_SECONDS
+            self._keep()
+            return self._wait_after(self._pass())
         except BackpressureError as error:
             return self._complain(error, FULL_SECONDS)
         except sqlite3.OperationalError as error:
             return self._complain(error, self._backoff.wait())
         except sqlite3.DatabaseError as error:
-            self._stop = True
-            self._on_damage(self._spool)
+            self._end()
             return self._complain(error, 0.0)
         except Exception as error:  # noqa: BLE001 - not even a fault of ours may end the thread
             return self._complain(error, self._backoff.wait())
+
+    def _wait_after(self, shipped: int) -> float:
+        self._backoff.forget()
+        if self._own.refusal:
+            self._say(self._own.refusal)
+        if shipped:
+            return 0.0 if shipped >= MANY_ROWS else REST_SECONDS
         # From here on a new row rings; one that came in before this line is seen by this look.
         self._is_idle = True
-        return 0.0 if self._own.spool.last_row > self._own.position else IDLE_SECONDS
+        if self._own.spool.last_row > self._own.position:
+            return 0.0
+        return TIDY_SECONDS if self._is_tidying else IDLE_SECONDS
+
+    def _end(self) -> None:
+        self._stop = True
+        self._on_end(self._spool)
+
+    def _keep(self) -> None:
+        try:
+            self._upkeep.keep()
+        except (OSError, sqlite3.OperationalError) as error:
+            self._say_of_disk(error)
 
     def _pass(self) -> int:
         entrance = self._entrance_now()
@@ -161,10 +183,26 @@ class Shipper:
         shipped = self._own.ship_some(entrance)
         with self._progress:
             self._progress.notify_all()
-        self._own.tidy(entrance.replicated_until())
+        self._tidy(entrance.replicated_until())
         if not shipped:
             self._adopt(entrance)
         return shipped
+
+    def _tidy(self, replicated_until: float) -> None:
+        """Delete what is shipped; where no row can be deleted any more, or many, all at once."""
+        is_stuck = False
+        try:
+            self._is_tidying = self._own.tidy(replicated_until)
+        except sqlite3.OperationalError as error:
+            # Deleting needs room on the disk, which may be full of what is to be deleted.
+            is_stuck = True
+            self._say_of_disk(error)
+        if (
+            self._own.is_spent()
+            and (is_stuck or self._spool.bytes() > LARGE_BYTES)
+            and self._spool.discard(self._own.position)
+        ):
+            self._end()
 
     def _entrance_now(self) -> LaneEntrance:
         if self._entrance is None:
@@ -183,6 +221,11 @@ class Shipper:
         with self._progress:
             self._progress.notify_all()
         return wait
+
+    def _say_of_disk(self, error: Exception) -> None:
+        if self._of_disk.is_due():
+            with saying():
+                logger.warning("cannot tidy the spool file %s: %s", self._spool.path, error)
 
     def _say(self, error: Exception) -> None:
         """Once a minute: the application goes on, and nothing is lost."""

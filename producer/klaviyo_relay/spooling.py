@@ -184,7 +184,10 @@ class Spooling:
             return spool
 
     def _leave_damaged(self, spool: OwnSpool) -> None:
-        """The disk has damaged the file: go on with a new one, whose shipper saves what it can."""
+        """The file is damaged, or spent and removed: go on with a new one.
+
+        Its shipper saves what it can.
+        """
         with self._opening:
             if self.spool is spool and self.shipper is not None:
                 self.shipper.give_up()

@@ -5,7 +5,7 @@ import threading
 import pytest
 from redis.exceptions import RedisError
 
-from klaviyo_relay import orphans
+from klaviyo_relay import found_spool, orphans
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.complaints import Complaints
 from klaviyo_relay.keys import Keys
@@ -210,7 +210,7 @@ def test_a_corrupt_spool_that_another_process_sets_aside_meanwhile_is_left_to_it
     broken.write_bytes(b"no database at all " * 400)
     left_behind(relay_settings, EVENTS)
     lock = SpoolLock.take(broken.with_suffix(".lock"))
-    look = spool_module.FoundSpool.__init__
+    look = found_spool.FoundSpool.__init__
 
     def look_while_it_is_set_aside(found, path, own):
         try:
@@ -221,7 +221,7 @@ def test_a_corrupt_spool_that_another_process_sets_aside_meanwhile_is_left_to_it
                 lock.path.unlink()
                 lock.release()
 
-    monkeypatch.setattr(spool_module.FoundSpool, "__init__", look_while_it_is_set_aside)
+    monkeypatch.setattr(found_spool.FoundSpool, "__init__", look_while_it_is_set_aside)
 
     ship_orphans(entrance, relay_settings)
 

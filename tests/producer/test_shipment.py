@@ -2,7 +2,7 @@ import pytest
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
-from klaviyo_relay.shipment import FileShipment
+from klaviyo_relay.shipment import DELETE_ROWS, RESHIP_SECONDS, FileShipment
 from klaviyo_relay.spool import OwnSpool
 from spool_files import EVENTS, PROFILES
 
@@ -57,6 +57,105 @@ def test_large_rows_that_a_lane_held_are_shipped_in_such_batches_too(redis, spoo
 
     assert lanes.length() == 10
     assert max(entrance.bytes) <= BATCH_BYTES
+
+
+# --- tidying --------------------------------------------------------------------------------------
+
+
+def tidied(shipment):
+    """How many times it was tidied until no more was due."""
+    times = 1
+    while shipment.tidy():
+        times += 1
+    return times
+
+
+def test_what_is_due_is_deleted_a_few_rows_at_a_time_until_nothing_is(clock, entrance, spool):
+    spool.append([(EVENTS, 0, b"x")] * 2 * DELETE_ROWS)
+    shipment = FileShipment(spool)
+    while shipment.ship_some(entrance):
+        pass
+    assert tidied(shipment) == 1
+    assert len(spool.read(0, 10_000)) == 2 * DELETE_ROWS
+
+    clock.seconds += RESHIP_SECONDS + 1
+    assert shipment.tidy()
+    assert len(spool.read(0, 10_000)) == DELETE_ROWS
+
+    tidied(shipment)
+    assert spool.read(0, 10) == []
+
+
+def test_small_batches_that_are_due_together_are_deleted_together(clock, entrance, spool):
+    shipment = FileShipment(spool)
+    for _ in range(100):
+        spool.append([(EVENTS, 0, b"x")])
+        shipment.ship_some(entrance)
+
+    clock.seconds += RESHIP_SECONDS + 1
+
+    assert tidied(shipment) == 1
+    assert spool.read(0, 10) == []
+
+
+def test_rows_shipped_before_redis_was_restarted_are_deleted_after_the_window(
+    clock, entrance, spool
+):
+    spool.append([(EVENTS, 0, b"x")] * 10)
+    shipment = FileShipment(spool)
+    shipment.ship_some(entrance)
+    shipment.restart(entrance)
+
+    clock.seconds += RESHIP_SECONDS - 1
+    shipment.tidy()
+    assert len(spool.read(0, 100)) == 10
+    clock.seconds += 2
+    shipment.tidy()
+
+    assert spool.read(0, 100) == []
+
+
+def test_deletion_begins_at_the_first_row_that_is_there(clock, entrance, spool):
+    spool.append([(EVENTS, 0, b"x")] * 50 * DELETE_ROWS)
+    spool.append([(PROFILES, 0, b"x")])
+    spool.delete(EVENTS, 0, 50 * DELETE_ROWS - 1)
+    shipment = FileShipment(spool)
+    while shipment.ship_some(entrance):
+        pass
+    shipment.restart(entrance)
+
+    clock.seconds += RESHIP_SECONDS + 1
+
+    assert tidied(shipment) == 1
+    assert spool.read(0, 10) == []
+
+
+def test_a_file_is_spent_when_all_of_its_rows_have_been_in_redis_for_the_window(
+    clock, entrance, spool
+):
+    shipment = FileShipment(spool)
+    spool.append([(EVENTS, 0, b"x")])
+    assert not shipment.is_spent()
+    shipment.ship_some(entrance)
+    shipment.tidy()
+    assert not shipment.is_spent()
+
+    clock.seconds += RESHIP_SECONDS + 1
+    shipment.tidy()
+    assert shipment.is_spent()
+    spool.append([(EVENTS, 0, b"x")])
+    assert not shipment.is_spent()
+
+
+def test_a_file_with_rows_of_a_held_lane_is_not_spent(clock, redis, spool):
+    shipment = FileShipment(spool)
+    spool.append([(EVENTS, 0, b"x")])
+    shipment.ship_some(LaneEntrance(redis, Keys(), 0))
+
+    clock.seconds += RESHIP_SECONDS + 1
+    shipment.tidy()
+
+    assert not shipment.is_spent()
 
 
 # --- a lane that is full --------------------------------------------------------------------------

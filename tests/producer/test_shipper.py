@@ -473,6 +473,74 @@ def test_a_file_damaged_while_a_lane_is_held_is_left_and_a_new_one_takes_its_pla
     producer.close(0)
 
 
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def test_the_log_is_moved_into_the_file_though_redis_is_away(impatient, away, until):
+    producer = Producer(away)
+    for _ in range(300):
+        producer.track("M", email=ADA, properties={"x": "y" * 90_000})
+    spool = producer._spooling.spool
+
+    until(lambda: spool.path.stat().st_size > 10_000_000)
+    producer.close(0)
+
+
+def test_a_spool_directory_that_is_removed_while_redis_is_away_comes_back_with_its_commands(
+    impatient, own_redis, tmp_path, lanes_of, until, stored_ids
+):
+    settings = with_server(own_redis, tmp_path)
+    producer = Producer(settings)
+    ids = [producer.track("M", email=ADA)]
+    assert producer.flush(10).left == 0
+    own_redis.pause()
+    ids.append(producer.track("M", email=ADA))
+    shutil.rmtree(settings.spool_directory)
+    ids.append(producer.track("M", email=ADA))
+
+    until(producer._spooling.spool.path.exists)
+    ids.append(producer.track("M", email=ADA))
+    assert stored_ids(settings) == ids
+    own_redis.resume()
+
+    assert producer.flush(10).left == 0
+    with connect(own_redis.url) as redis:
+        assert lanes_of(redis).ids() == ids
+    producer.close(0)
+
+
+def test_many_rows_that_are_due_are_deleted_within_seconds(monkeypatch, producer, until):
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.5)
+    for _ in range(6_000):
+        producer.track("M", email=ADA)
+    assert producer.flush(timeout=30).left == 0
+    spool = producer._spooling.spool
+
+    began = time.monotonic()
+    until(lambda: spool.read(0, 1) == [])
+    # At one deletion a second it would take half a minute.
+    assert time.monotonic() - began < 10
+
+
+def test_a_large_file_is_removed_once_nobody_needs_it_and_the_next_command_opens_another(
+    monkeypatch, impatient, relay_settings, lanes, until
+):
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.3)
+    monkeypatch.setattr(shipper, "LARGE_BYTES", 100_000)
+    producer = Producer(relay_settings)
+    ids = [producer.track("M", email=ADA, properties={"x": "y" * 1_000}) for _ in range(200)]
+    directory = relay_settings.spool_directory
+
+    until(lambda: not list(directory.iterdir()))
+    assert producer.flush(timeout=1).left == 0
+    ids.append(producer.track("M", email=ADA))
+
+    assert producer.flush(timeout=10).left == 0
+    assert len(list(directory.glob("*.spool"))) == 1
+    assert lanes.ids() == ids
+    producer.close(0)
+
+
 # --- what others left behind ----------------------------------------------------------------------
 
 FORSAKEN = """

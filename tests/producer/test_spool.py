@@ -15,6 +15,7 @@ import pytest
 
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.errors import SpoolError, SpoolFullError
+from klaviyo_relay.found_spool import locked, opened
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import salvage
@@ -23,9 +24,7 @@ from klaviyo_relay.spool import (
     OwnSpool,
     SpoolFile,
     SpoolLock,
-    locked,
     milliseconds,
-    opened,
     source_of,
     spool_paths,
 )
@@ -605,6 +604,61 @@ def test_a_closed_spool_is_free_for_others(spool):
     lock = SpoolLock.take(spool.lock.path)
     assert lock is not None
     lock.release()
+
+
+def test_a_file_that_nobody_needs_any_more_is_removed_without_trace(spool, directory):
+    spool.append(rows(b"a", b"b"))
+
+    assert spool.discard(2)
+
+    assert list(directory.iterdir()) == []
+    with pytest.raises(SpoolError):
+        spool.append(rows(b"c"))
+
+
+def test_a_file_with_a_row_that_came_in_meanwhile_is_not_removed(spool):
+    spool.append(rows(b"a", b"b"))
+
+    assert not spool.discard(1)
+
+    spool.append(rows(b"c"))
+    assert content(spool.path) == [b"a", b"b", b"c"]
+
+
+def test_a_removed_file_takes_no_room_on_the_disk(directory):
+    def open_files():
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return [str(link.readlink()) for link in links]
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc on this system")
+    spool = OwnSpool.create(directory, DIGEST)
+    spool.append(rows(b"a"))
+    assert any(spool.source in target for target in open_files())
+
+    spool.discard(1)
+
+    assert not any(spool.source in target for target in open_files())
+
+
+@pytest.mark.parametrize("is_wal", [False, True], ids=["empty", "without its table"])
+def test_a_file_that_its_process_is_still_making_is_left_to_it(directory, is_wal):
+    directory.mkdir()
+    path = directory / f"{DIGEST}-0123456789ab.spool"
+    path.touch()
+    if is_wal:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    lock = SpoolLock.take(path.with_suffix(".lock"))
+    before = path.read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="not made yet"), opened(path):
+        pass
+
+    assert path.read_bytes() == before
+    lock.release()
+    with opened(path) as found:  # its process died before it had made it
+        found.remove()
 
 
 # --- a disk that takes no more --------------------------------------------------------------------

@@ -351,7 +351,6 @@ def test_whatever_happens_each_command_arrives_once_and_in_order(
     monkeypatch.setattr(shipment, "BATCH_COMMANDS", 3)
     monkeypatch.setattr(lane_entrance, "BATCH_COMMANDS", 3)
     monkeypatch.setattr(shipment, "DELETE_ROWS", 2)
-    monkeypatch.setattr(shipment, "CHECKPOINT_ROWS", 7)
     made = {"server": private_redis, "directory": tmp_path, "clock": clock}
 
     run_state_machine_as_test(

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 from klaviyo_relay.envelope import receive
+from klaviyo_relay.found_spool import FoundSpool, locked
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import FoundSpool, Row, SpoolLock, locked, source_of, spool_paths
+from klaviyo_relay.spool import Row, SpoolLock, source_of, spool_paths
 from klaviyo_relay_worker.dead_letters import verb_of
 from klaviyo_relay_worker.explanation import InSpool
 

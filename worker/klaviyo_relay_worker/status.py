@@ -16,11 +16,12 @@ from typing import Any
 from msgspec import Struct
 from redis import Redis
 
+from klaviyo_relay.found_spool import opened
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import opened, spool_paths
+from klaviyo_relay.spool import spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
 from klaviyo_relay_worker.outcome import Reason

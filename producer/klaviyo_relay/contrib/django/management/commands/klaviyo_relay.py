@@ -12,12 +12,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from klaviyo_relay.contrib.django.configuration import read
+from klaviyo_relay.found_spool import opened
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.spool import opened, spool_paths
+from klaviyo_relay.spool import spool_paths
 
 
 class Command(BaseCommand):
