@@ -291,15 +291,19 @@ def test_a_redis_that_goes_away_in_the_middle_and_comes_back_gets_everything_onc
         loaded = Producer(Settings(redis_url=server.url)).enqueue_many(source())
         helper.join()
 
-        assert loaded.given == 4 * CHUNK
+        assert loaded == (4 * CHUNK, 4 * CHUNK)
         with connect(server.url) as redis:
             assert values(lanes_of(redis)) == list(range(4 * CHUNK))
             assert lanes_of(redis).counts("events:bulk")["accepted"] == 4 * CHUNK
 
 
-def test_an_answer_that_is_lost_doubles_nothing(impatient, producer, lanes, monkeypatch):
+@pytest.mark.parametrize("before", [0, 10, CHUNK + 10])
+def test_an_answer_that_is_lost_doubles_nothing_and_what_it_was_for_is_counted(
+    impatient, producer, lanes, monkeypatch, before
+):
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
+    producer.enqueue_many(events(before), source="s")
     real, lost = LaneEntrance.ship, iter([True, False, True, True, False])
 
     def ship(self, *arguments):
@@ -310,7 +314,9 @@ def test_an_answer_that_is_lost_doubles_nothing(impatient, producer, lanes, monk
 
     monkeypatch.setattr(LaneEntrance, "ship", ship)
 
-    assert producer.enqueue_many(events(3 * CHUNK)).given == 3 * CHUNK
+    loaded = producer.enqueue_many(events(3 * CHUNK), source="s")
+
+    assert loaded == (3 * CHUNK, 3 * CHUNK - before)
     assert values(lanes) == list(range(3 * CHUNK))
 
 
