@@ -402,6 +402,7 @@ class OwnSpool(SpoolFile):
     def __init__(self, path: Path, lock: SpoolLock, *, durability: str) -> None:
         super().__init__(path, durability=durability)
         self.lock = lock
+        self._files = files_of(path)
         self.pid: int = os.getpid()
         self.pin()
 
@@ -435,11 +436,11 @@ class OwnSpool(SpoolFile):
 
     def log_bytes(self) -> int:
         """Size of the write-ahead log."""
-        return _bytes_of(files_of(self.path)[1])
+        return _bytes_of(self._files[1])
 
     def bytes(self) -> int:
         """Size of all that it has on the disk."""
-        return sum(_bytes_of(path) for path in files_of(self.path))
+        return sum(_bytes_of(path) for path in self._files)
 
     def discard(self, upto: int) -> bool:
         """Remove the file for good, unless it has rows above `upto`; it takes no more.
@@ -456,7 +457,7 @@ class OwnSpool(SpoolFile):
             self._is_retired = True
             # The log first: the file without it is as good, since Redis has all of its rows.
             with suppress(OSError):
-                for path in (*reversed(files_of(self.path)), self.lock.path):
+                for path in (*reversed(self._files), self.lock.path):
                     path.unlink(missing_ok=True)
             self.close()
         return True
