@@ -190,7 +190,7 @@ class Shipper:
 
     def _tidy(self, replicated_until: float) -> None:
         """Delete what is shipped; where no row can be deleted any more, or many, all at once."""
-        is_stuck = False
+        is_stuck = self._is_tidying = False
         try:
             self._is_tidying = self._own.tidy(replicated_until)
         except sqlite3.OperationalError as error:
