@@ -17,8 +17,8 @@ def _arrived(place: Place) -> int:
     """What the spools of ended processes still hold is shipped first, as any producer does."""
     from klaviyo_relay import Settings
     from klaviyo_relay.lane_entrance import LaneEntrance
+    from klaviyo_relay.orphans import ship_orphans
     from klaviyo_relay.redis_clients import connect
-    from klaviyo_relay.shipper import ship_orphans
 
     settings = Settings(redis_url=place.redis_url, spool_dir=place.path / "spool")
     client = connect(place.redis_url)

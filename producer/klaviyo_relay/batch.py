@@ -18,13 +18,19 @@ from klaviyo_relay.errors import (
     RedisUnavailableError,
 )
 from klaviyo_relay.first_imports import import_whole
-from klaviyo_relay.lane_entrance import LaneEntrance, Shipped, Survey
+from klaviyo_relay.lane_entrance import (
+    BATCH_COMMANDS,
+    LaneEntrance,
+    Shipped,
+    Survey,
+    batches,
+)
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay.sources import LOAD, unique
 from klaviyo_relay.trace_context import current_trace
 
-CHUNK_COMMANDS = 500
+CHUNK_COMMANDS = BATCH_COMMANDS
 _WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS = 0.05, 2.0
 
 
@@ -45,6 +51,9 @@ class Entrance(Protocol):
 
     def survey(self) -> Survey:
         """State of Redis."""
+
+    def mark(self, lane: str, source: str) -> int:
+        """The last number of `source` that a lane has, or 0."""
 
     def ship(
         self, lane: str, source: str, numbered: Sequence[tuple[int, bytes]], left_at: int = 0
@@ -174,22 +183,30 @@ class Loading:
         self._address = masked(settings.redis_url)
         self._tell = tell
         self.marks = dict(marks or {})
+        # What Redis itself said last.
+        self._taken: dict[str, int] = {}
         self.added = 0
 
     def ship(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
-        """Ship, waiting for a Redis that is away or full; what landed is never sent twice."""
+        """Ship, waiting for a Redis that is away or full; what landed is never added twice."""
+        for batch in batches(pairs):
+            self._ship_batch(lane, batch)
+
+    def _ship_batch(self, lane: str, pairs: Sequence[tuple[int, bytes]]) -> None:
         import_whole("redis.exceptions")
         from redis.exceptions import RedisError
 
         began, backoff = time.monotonic(), Backoff(_WAIT_FIRST_SECONDS, _WAIT_MOST_SECONDS)
+        is_in_doubt = False
         while True:
             try:
-                return self._ship_once(lane, pairs)
+                return self._ship_once(lane, pairs, is_in_doubt=is_in_doubt)
             except MarkFellBackError as error:
                 raise RedisUnavailableError(f"{error}; load again", self.added) from error
             except BackpressureError as error:
                 reason: RedisUnavailableError = BackpressureError(str(error), self.added)
             except (RedisError, OSError) as error:
+                is_in_doubt = True
                 reason = RedisUnavailableError(f"cannot reach {self._address}: {error}", self.added)
             if self._timeout is not None and time.monotonic() - began > self._timeout:
                 raise reason
@@ -197,9 +214,16 @@ class Loading:
                 self._tell(str(reason))
             time.sleep(backoff.wait())
 
-    def _ship_once(self, lane: str, pairs: list[tuple[int, bytes]]) -> None:
+    def _ship_once(
+        self, lane: str, pairs: Sequence[tuple[int, bytes]], *, is_in_doubt: bool
+    ) -> None:
         if self._entrance.survey().is_full:
             raise BackpressureError
+        if lane not in self._taken:
+            self._taken[lane] = self._entrance.mark(lane, self._source)
         shipped = self._entrance.ship(lane, self._source, pairs, self.marks.get(lane, 0))
-        self.marks[lane] = shipped.mark
-        self.added += shipped.added
+        added = shipped.added
+        if is_in_doubt:  # a call before may have added some, though its answer was lost
+            added = sum(self._taken[lane] < number <= shipped.mark for number, _ in pairs)
+        self.added += added
+        self.marks[lane] = self._taken[lane] = shipped.mark

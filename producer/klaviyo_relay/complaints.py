@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, suppress
 
 from klaviyo_relay.errors import RelayError
 
@@ -23,6 +24,14 @@ class Complaints:
             return False
         self._said_at = now
         return True
+
+
+def saying() -> AbstractContextManager[None]:
+    """For what a thread logs that nobody would start anew.
+
+    A log that cannot be written, since its disk is full or a filter fails, does not end it.
+    """
+    return suppress(Exception)
 
 
 def is_weather(error: Exception, *more: type[Exception]) -> bool:

@@ -6,7 +6,7 @@ Used by the shipper, by `enqueue_many` and by the worker's Celery door.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
@@ -21,10 +21,26 @@ if TYPE_CHECKING:
 
 # Producers leave the last fifth of Redis's memory to the workers, who need some to empty a lane.
 WATERMARK = 0.8
+# What is sent in one call. It must be through within the time that an answer may take (sendall's
+# time-out is for all of it), also where the link carries 2 Mbit/s: else it would never be.
+BATCH_COMMANDS = 500
+BATCH_BYTES = 1_000_000
 # A replica that is away for longer may not come back, and the sender's disk is not endless.
 UNREPLICATED_SECONDS_MOST = 3_600.0
 _SURVEY_SECONDS = 1.0
 _FULL, _FELL_BACK = -1, -2
+
+
+def batches(numbered: Sequence[tuple[int, bytes]]) -> Iterator[Sequence[tuple[int, bytes]]]:
+    """(number, message) pairs, as many together as one call should take; a large one alone."""
+    first = size = 0
+    for at, (_, message) in enumerate(numbered):
+        size += len(message)
+        if at > first and (at - first == BATCH_COMMANDS or size > BATCH_BYTES):
+            yield numbered[first:at]
+            first, size = at, len(message)
+    if numbered:
+        yield numbered[first:]
 
 
 class Shipped(NamedTuple):
@@ -96,7 +112,7 @@ class LaneEntrance(Marks):
         Args:
             lane: the lane's name, `account:lane`.
             source: whose numbers these are.
-            numbered: in rising order.
+            numbered: in rising order; no more of them than `batches` puts together.
             left_at: the mark that the last call for this lane and source left behind.
 
         Raises:

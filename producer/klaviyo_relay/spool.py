@@ -19,22 +19,20 @@ Four traps that shape this file:
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 from urllib.parse import quote_from_bytes
 
 from klaviyo_relay.errors import SpoolDamagedError, SpoolError, SpoolFullError
 from klaviyo_relay.forking import let_forks_wait_for
 from klaviyo_relay.sources import unique
-
-if TYPE_CHECKING:
-    from klaviyo_relay.marks import Marks
 
 SPOOL_SUFFIX = ".spool"
 LOCK_SUFFIX = ".lock"
@@ -104,8 +102,17 @@ class SpoolFile:
         last_row: number of the newest row.
     """
 
-    def __init__(self, path: Path, *, durability: str = "normal") -> None:
+    def __init__(self, path: Path, *, durability: str = "normal", is_ours: bool = True) -> None:
+        """Open it.
+
+        Args:
+            path: where it is.
+            durability: `full` syncs the disk at each append.
+            is_ours: make it a spool if it is none yet. A process that only looks at another one's
+                leaves that to the owner, who may be about to.
+        """
         self.path = path
+        self._is_ours = is_ours
         self.source: str = source_of(path)
         self.last_row: int = 0
         # Reentrant: a signal handler may enqueue in the middle of an append.
@@ -116,9 +123,12 @@ class SpoolFile:
         synchronous = {"normal": "NORMAL", "full": "FULL"}[durability]
         self._usual_synchronous = f"PRAGMA synchronous={synchronous}"
         with reading:
-            self._writer = self._connect()
-            self._reader = self._connect()
+            self._open()
             _open_files.add(self)
+
+    def _open(self) -> None:
+        self._writer = self._connect()
+        self._reader = self._connect()
         # One cursor for all inserts: making one for each costs more than validating the command.
         self._insert = self._writer.cursor().execute
 
@@ -226,19 +236,28 @@ class SpoolFile:
         if pinned is not None:
             pinned.close()
 
-    def read(self, after: int, limit: int) -> list[Row]:
-        """Up to `limit` rows with numbers above `after`, in order."""
-        with reading:
-            return self._reader.execute(_READ, (after, limit)).fetchall()
+    def read(self, after: int, limit: int, bytes_most: float = math.inf) -> list[Row]:
+        """Up to `limit` rows with numbers above `after`, in order.
 
-    def read_lane(self, lane: str, after: int, upto: int, limit: int) -> list[Row]:
-        """Up to `limit` rows of one lane with numbers in (after, upto], in order."""
+        Args:
+            after: the number before the first.
+            limit: most rows.
+            bytes_most: in all messages together; a larger one comes alone.
+        """
+        with reading, closing(self._reader.execute(_READ, (after, limit))) as found:
+            return _first_bytes(found, bytes_most)
+
+    def read_lane(
+        self, lane: str, after: int, upto: int, limit: int, bytes_most: float = math.inf
+    ) -> list[Row]:
+        """Up to `limit` rows of one lane with numbers in (after, upto], as `read` gives them."""
         query = (
             "SELECT row, lane, message FROM rows"
             " WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT ?"
         )
-        with reading:
-            return self._reader.execute(query, (after, upto, lane, limit)).fetchall()
+        arguments = (after, upto, lane, limit)
+        with reading, closing(self._reader.execute(query, arguments)) as found:
+            return _first_bytes(found, bytes_most)
 
     def delete(self, lane: str, after: int, upto: int) -> None:
         """Delete the rows of a lane in (after, upto].
@@ -259,6 +278,19 @@ class SpoolFile:
         query = "SELECT count(*) FROM rows WHERE lane = ? AND row > ? AND row <= ?"
         with reading:
             return int(self._reader.execute(query, (lane, after, upto)).fetchone()[0])
+
+    def first(self, lane: str, after: int, upto: int) -> int | None:
+        """The number of a lane's first row in (after, upto], or None."""
+        query = "SELECT row FROM rows WHERE row > ? AND row <= ? AND lane = ? ORDER BY row LIMIT 1"
+        with reading:
+            found = self._reader.execute(query, (after, upto, lane)).fetchone()
+        return found and int(found[0])
+
+    def is_made(self) -> bool:
+        """Whether its process has come so far as to make the table."""
+        with reading:
+            query = "SELECT 1 FROM sqlite_master WHERE name = 'rows'"
+            return self._reader.execute(query).fetchone() is not None
 
     def newest(self) -> tuple[int, int]:
         """Number and milliseconds of the newest row, or zeros."""
@@ -306,6 +338,8 @@ class SpoolFile:
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self.path, "rw")
+        if not self._is_ours:
+            return connection
         for pragma in (
             f"page_size={_PAGE_BYTES}",
             "journal_mode=WAL",
@@ -316,6 +350,18 @@ class SpoolFile:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute(_SCHEMA)
         return connection
+
+
+def _first_bytes(found: Iterable[tuple[int, str, Any]], bytes_most: float) -> list[Row]:
+    rows: list[Row] = []
+    size = 0
+    for row in found:
+        # What a damaged file gives may be anything.
+        size += len(row[2]) if isinstance(row[2], bytes) else 0
+        if rows and size > bytes_most:
+            break
+        rows.append(row)
+    return rows
 
 
 def _reason(path: Path, error: sqlite3.Error) -> SpoolError:
@@ -364,6 +410,7 @@ class OwnSpool(SpoolFile):
     def __init__(self, path: Path, lock: SpoolLock, *, durability: str) -> None:
         super().__init__(path, durability=durability)
         self.lock = lock
+        self._files = files_of(path)
         self.pid: int = os.getpid()
         self.pin()
 
@@ -395,93 +442,84 @@ class OwnSpool(SpoolFile):
             self._is_retired = True
         self.lock.release()
 
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        return _bytes_of(self._files[1])
+
+    def bytes(self) -> int:
+        """Size of all that it has on the disk."""
+        return sum(_bytes_of(path) for path in self._files)
+
+    def discard(self, upto: int) -> bool:
+        """Remove the file for good, unless it has rows above `upto`; it takes no more.
+
+        This needs no room on the disk, as deleting rows does. What cannot be removed is left to
+        others, as a dead process's file.
+
+        Returns:
+            Whether it was so.
+        """
+        with reading, self.append_lock:
+            if self.last_row > upto:
+                return False
+            self._is_retired = True
+            # The log first: the file without it is as good, since Redis has all of its rows.
+            with suppress(OSError):
+                for path in (*reversed(self._files), self.lock.path):
+                    path.unlink(missing_ok=True)
+            self.close()
+        return True
+
+    def restore(self) -> bool:
+        """Write the file anew if somebody has removed it, with its rows and their numbers.
+
+        Until then they are in a file without a name, which ends with this process. Appends wait
+        meanwhile.
+
+        Returns:
+            Whether it was gone.
+
+        Raises:
+            OSError, sqlite3.OperationalError: the disk does not take it.
+        """
+        if self.path.exists():
+            return False
+        with reading, self.append_lock:
+            if self._is_retired:
+                return False
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # None: the lock is still there, and ours.
+            lock = SpoolLock.take(self.lock.path)
+            if lock is not None:
+                self.lock.release()
+                self.lock = lock
+            self._unpin()
+            try:
+                self._copy()
+            finally:
+                self._repin()
+        return True
+
+    def _copy(self) -> None:
+        copy = self.path.with_suffix(".copy")
+        copy.unlink(missing_ok=True)
+        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            self._insert("VACUUM INTO ?", (_uri(copy, "rw"),))
+        except sqlite3.Error:
+            copy.unlink()
+            raise
+        copy.rename(self.path)
+        nameless = self.connections
+        self._open()
+        for connection in nameless:
+            connection.close()
+
     def close(self) -> None:
         """Close the file and let others ship what is left."""
         with reading, self.append_lock:
             super().close()
         self.lock.release()
-
-
-class FoundSpool:
-    """A spool file of another process, which is dead (its lock is free) or alive.
-
-    Attributes:
-        spool: the file.
-        lock: its lock, if the process is dead; released by whoever took it, see `locked`.
-
-    Raises:
-        FileNotFoundError: it is gone: shipped and removed, or set aside, by somebody else.
-        sqlite3.DatabaseError: the file is damaged; see `salvage`.
-    """
-
-    def __init__(self, path: Path, lock: SpoolLock | None) -> None:
-        self.lock = lock
-        self.spool: SpoolFile = SpoolFile(path)
-        try:
-            self.spool.last_row = self.spool.newest()[0]
-        except sqlite3.Error:
-            self.spool.close()
-            raise
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the owner is gone, so that the file may be removed once it is shipped."""
-        return self.lock is not None
-
-    def unshipped(self, marks: Marks | None) -> int:
-        """How many rows Redis has not got; without marks, all of them."""
-        source = self.spool.source
-        return sum(
-            self.spool.count(lane, marks.mark(lane, source) if marks else 0, newest)
-            for lane, newest in self.spool.lanes().items()
-        )
-
-    def remove(self) -> None:
-        """Delete the files of a dead process. The lock goes last."""
-        self.spool.close()
-        for path in files_of(self.spool.path):
-            path.unlink(missing_ok=True)
-        if self.lock is not None:
-            self.lock.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Leave the file where it is."""
-        self.spool.close()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[SpoolLock | None]:
-    """Hold the lock of another process's spool file while the block runs.
-
-    Whoever finds the file damaged needs the lock that it was opened under: between two locks
-    somebody else could set the file aside.
-
-    Yields:
-        The lock; None while the owner lives, or somebody else looks at the file.
-    """
-    lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
-    if lock is None:
-        yield None
-        return
-    try:
-        # Files go before their lock, so this one was made just now, for a file that is gone.
-        if not path.exists():
-            lock.path.unlink(missing_ok=True)
-        yield lock
-    finally:
-        lock.release()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[FoundSpool]:
-    """Open another process's spool file while the block runs.
-
-    Raises:
-        FileNotFoundError: the file is gone.
-        sqlite3.DatabaseError: the file is damaged; see `salvage`.
-    """
-    with locked(path) as lock, closing(FoundSpool(path, lock)) as found:
-        yield found
 
 
 def source_of(path: Path) -> str:
@@ -505,15 +543,29 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         FileNotFoundError: the file is gone.
         sqlite3.OperationalError: it cannot be opened.
     """
-    uri = f"file://{quote_from_bytes(os.fsencode(path.absolute()))}?mode={mode}"
     try:
         return sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            _uri(path, mode),
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
     except sqlite3.OperationalError as error:
         if path.exists():
             raise
         raise FileNotFoundError(f"the spool file {path} is gone") from error
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file://{quote_from_bytes(os.fsencode(path.absolute()))}?mode={mode}"
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def spool_paths(directory: Path, digest: str) -> Iterator[Path]:

@@ -208,7 +208,10 @@ class Spooling:
             return True
 
     def _leave_damaged(self, spool: OwnSpool) -> None:
-        """The disk has damaged the file: go on with a new one, whose shipper saves what it can."""
+        """The file is damaged, or spent and removed: go on with a new one.
+
+        Its shipper saves what it can.
+        """
         opened = self._opened
         if opened is not None and opened.spool is spool and self._leave(opened):
             opened.give_up()

@@ -267,6 +267,9 @@ class _Entrance:
     def survey(self) -> Survey:
         return Survey("capture", is_full=False)
 
+    def mark(self, lane: str, source: str) -> int:
+        return self._marks.get((lane, source), 0)
+
     def ship(
         self, lane: str, source: str, numbered: Sequence[tuple[int, bytes]], left_at: int = 0
     ) -> Shipped:

@@ -22,6 +22,7 @@ from klaviyo_relay.contrib.django import checks
 from klaviyo_relay.contrib.django.management.commands import klaviyo_relay as command
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.testing import CaptureMixin, capture
+from spool_files import EVENTS, closed_to_us, left_behind
 
 ADA = "ada@lovelace.dev"
 
@@ -305,6 +306,20 @@ def said_by(what):
     out = io.StringIO()
     call_command("klaviyo_relay", what, stdout=out)
     return out.getvalue()
+
+
+def test_files_that_may_not_be_opened_are_named_and_the_others_are_shipped(
+    relay_settings, redis, capsys
+):
+    another_users = closed_to_us(left_behind(relay_settings, EVENTS))
+    left_behind(relay_settings, EVENTS)
+    given = {"REDIS_URL": relay_settings.redis_url, "SPOOL_DIR": relay_settings.spool_dir}
+
+    with override_settings(KLAVIYO_RELAY=given):
+        assert "0 commands wait" in said_by("flush")
+
+    assert redis.xlen("kr:{default:events}:stream") == 1
+    assert f"{another_users} cannot be read" in capsys.readouterr().err
 
 
 def test_status_says_what_waits_and_flush_ships_it(redis_url, tmp_path, lanes):

@@ -123,6 +123,49 @@ def test_a_process_that_begins_while_redis_is_away_delivers_later(weather, make_
     site.assert_once(during.ids)
 
 
+def test_a_disk_that_the_spool_has_filled_has_room_again_once_redis_has_everything(
+    server, make_site
+):
+    site = make_site(server.url)
+    server.pause()
+    orphans = site.run("for _ in range(3): track()\nos._exit(0)")
+    (orphan,) = site.spool_files()
+    application = site.start(
+        """
+        import resource
+        from klaviyo_relay import shipment
+        from klaviyo_relay.errors import SpoolFullError
+        shipment.RESHIP_SECONDS = 1.0
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        try:
+            while True:
+                track()
+        except SpoolFullError:
+            print("full", flush=True)
+        sys.stdin.readline()
+        track()
+        sys.stdin.readline()
+        """
+    )
+    ids = orphans
+    while (line := application.line()) != "full":
+        ids.append(line)
+    (full,) = set(site.spool_files()) - {orphan}
+
+    server.resume()
+    wait_until(lambda: site.has_arrived(len(ids)), what="all arrive, and the orphan's")
+    wait_until(lambda: not full.exists(), what="the full file is removed")
+    application.tell("")
+    ids.append(application.line())
+
+    wait_until(lambda: site.has_arrived(len(ids)), what="the spool is used again")
+    assert set(site.spool_files()) - {orphan, full}
+    application.tell("")
+    assert application.ids() == []
+    site.assert_once(ids)
+
+
 def test_while_redis_loads_its_data_calls_stay_fast_and_all_arrive_once(servers, make_site):
     server = servers.start()
     site = make_site(server.url)

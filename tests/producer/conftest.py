@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import subprocess
@@ -18,9 +19,10 @@ import pytest
 from redis import Redis
 
 import environment
-from klaviyo_relay import Producer, Settings
+from klaviyo_relay import Producer, Settings, orphans, shipment
 from klaviyo_relay.envelope import Envelope, decode
 from klaviyo_relay.keys import Keys
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.spool import SpoolFile, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
 
@@ -184,3 +186,47 @@ def stored() -> Callable[[Settings], list[tuple[str, Envelope[Any]]]]:
 def stored_ids() -> Callable[[Settings], list[str]]:
     """The ids of the same."""
     return lambda settings: [envelope.id for _, envelope in _stored(settings)]
+
+
+@pytest.fixture
+def entrance(redis: Redis) -> LaneEntrance:
+    return LaneEntrance(redis, Keys(), 10**9)
+
+
+class Clock:
+    """A clock of the shipper's that the test turns."""
+
+    def __init__(self) -> None:
+        # Marks are dated by Redis; ours begins where that one is.
+        self.seconds = time.time()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def milliseconds(self) -> int:
+        return int(self.seconds * 1000)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (shipment, orphans):
+        monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(orphans, "milliseconds", made.milliseconds)
+    monkeypatch.setattr(LaneEntrance, "now", lambda _: made.seconds)
+    return made
+
+
+class Unwritable(logging.Handler):
+    """A log whose disk is full."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("No space left on device")
+
+
+@pytest.fixture
+def unwritable_log() -> Iterator[None]:
+    logger, handler = logging.getLogger("klaviyo_relay"), Unwritable()
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)

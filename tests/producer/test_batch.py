@@ -18,7 +18,7 @@ from klaviyo_relay import (
 )
 from klaviyo_relay.errors import BackpressureError, RedisUnavailableError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
@@ -310,15 +310,19 @@ def test_a_redis_that_goes_away_in_the_middle_and_comes_back_gets_everything_onc
         loaded = Producer(Settings(redis_url=server.url)).enqueue_many(source())
         helper.join()
 
-        assert loaded.given == 4 * CHUNK
+        assert loaded == (4 * CHUNK, 4 * CHUNK)
         with connect(server.url) as redis:
             assert values(lanes_of(redis)) == list(range(4 * CHUNK))
             assert lanes_of(redis).counts("events:bulk")["accepted"] == 4 * CHUNK
 
 
-def test_an_answer_that_is_lost_doubles_nothing(impatient, producer, lanes, monkeypatch):
+@pytest.mark.parametrize("before", [0, 10, CHUNK + 10])
+def test_an_answer_that_is_lost_doubles_nothing_and_what_it_was_for_is_counted(
+    impatient, producer, lanes, monkeypatch, before
+):
     from redis.exceptions import TimeoutError as RedisTimeoutError
 
+    producer.enqueue_many(events(before), source="s")
     real, lost = LaneEntrance.ship, iter([True, False, True, True, False])
 
     def ship(self, *arguments):
@@ -329,7 +333,9 @@ def test_an_answer_that_is_lost_doubles_nothing(impatient, producer, lanes, monk
 
     monkeypatch.setattr(LaneEntrance, "ship", ship)
 
-    assert producer.enqueue_many(events(3 * CHUNK)).given == 3 * CHUNK
+    loaded = producer.enqueue_many(events(3 * CHUNK), source="s")
+
+    assert loaded == (3 * CHUNK, 3 * CHUNK - before)
     assert values(lanes) == list(range(3 * CHUNK))
 
 
@@ -372,6 +378,25 @@ def test_a_load_that_is_killed_and_repeated_under_its_name_is_there_once(
     again = Producer(relay_settings).enqueue_many(events(3_000), source="s")
     assert again == (3_000, 1_000)
     assert values(lanes) == list(range(3_000))
+
+
+def test_large_commands_are_loaded_in_batches_that_a_slow_link_carries_in_time(
+    producer, lanes, monkeypatch
+):
+    real, sizes = LaneEntrance.ship, []
+
+    def ship(self, lane, source, numbered, left_at=0):
+        sizes.append(sum(len(message) for _, message in numbered))
+        return real(self, lane, source, numbered, left_at)
+
+    monkeypatch.setattr(LaneEntrance, "ship", ship)
+    large = {str(number): "x" * 90_000 for number in range(4)}
+
+    commands = [Track(metric="M", email=ADA, value=n, properties=large) for n in range(10)]
+    assert producer.enqueue_many(commands) == (10, 10)
+
+    assert values(lanes) == list(range(10))
+    assert max(sizes) <= BATCH_BYTES
 
 
 def test_a_load_closes_its_connections(producer):

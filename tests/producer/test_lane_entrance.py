@@ -12,7 +12,7 @@ from klaviyo_relay import Track, lane_entrance
 from klaviyo_relay.envelope import Envelope, encode
 from klaviyo_relay.errors import BackpressureError, MarkFellBackError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_BYTES, BATCH_COMMANDS, LaneEntrance, batches
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 
@@ -45,6 +45,30 @@ def origins(lanes):
 
 def numbered(source, first, last):
     return [f"{source}:{number}" for number in range(first, last + 1)]
+
+
+# --- how much goes together -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "together"),
+    [
+        ([], []),
+        ([1] * 3, [3]),
+        ([1] * (2 * BATCH_COMMANDS + 1), [BATCH_COMMANDS, BATCH_COMMANDS, 1]),
+        ([BATCH_BYTES // 2] * 5, [2, 2, 1]),
+        ([1, BATCH_BYTES + 1, BATCH_BYTES + 1, 1], [1, 1, 1, 1]),
+        ([BATCH_BYTES, 0, 1], [2, 1]),
+    ],
+    ids=["nothing", "few", "many", "large", "larger than a batch", "just as much as may be"],
+)
+def test_a_batch_has_a_most_of_commands_and_of_bytes(sizes, together):
+    numbered = [(number, bytes(size)) for number, size in enumerate(sizes, 1)]
+
+    made = list(batches(numbered))
+
+    assert [len(batch) for batch in made] == together
+    assert [pair for batch in made for pair in batch] == numbered
 
 
 # --- each number at most once ---------------------------------------------------------------------

@@ -5,29 +5,21 @@ import shutil
 import signal
 import threading
 import time
-from itertools import pairwise
 
 import msgspec
 import pytest
-from redis.exceptions import RedisError
 
-from klaviyo_relay import Identify, Producer, Settings, Track, shipper
-from klaviyo_relay import spool as spool_module
-from klaviyo_relay.envelope import Envelope, encode, new_id
+from klaviyo_relay import Producer, Settings, orphans, shipment, shipper
 from klaviyo_relay.errors import SpoolError
 from klaviyo_relay.keys import Keys
-from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay.shipper import FileShipment, ship_orphans
-from klaviyo_relay.spool import OwnSpool, SpoolLock, milliseconds
+from klaviyo_relay.shipment import FileShipment
+from klaviyo_relay.spool import SpoolLock
 from klaviyo_relay_worker.embedded import PrivateRedis
+from spool_files import ADA, EVENTS, PROFILES, envelope, in_order
 
-ADA = "ada@lovelace.dev"
-EVENTS, PROFILES = "default:events", "default:profiles"
 # Much more than a track() needs (20 us), much less than any wait for Redis (2 s and more).
 QUICK_SECONDS = 0.5
-
-forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture
@@ -40,60 +32,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(shipper, "connect", lambda url: connect(url, answer_seconds=0.3))
 
 
-@pytest.fixture
-def entrance(redis):
-    return LaneEntrance(redis, Keys(), 10**9)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock of the shipper's that the test turns."""
-
-    class Clock:
-        def __init__(self):
-            # Marks are dated by Redis; ours begins where that one is.
-            self.seconds = time.time()
-
-        def monotonic(self):
-            return self.seconds
-
-        def milliseconds(self):
-            return int(self.seconds * 1000)
-
-    made = Clock()
-    monkeypatch.setattr(shipper, "time", made)
-    monkeypatch.setattr(shipper, "milliseconds", made.milliseconds)
-    monkeypatch.setattr(LaneEntrance, "now", lambda _: made.seconds)
-    return made
-
-
-def envelope(command=None, at=0):
-    command = command or Track(metric="M", email=ADA)
-    return encode(Envelope(id=new_id(), account="default", at=at, command=command))
-
-
-def left_behind(settings, *lanes, at=None, name=None):
-    """The spool file of a process that is dead, with a row for each lane."""
-    at = milliseconds() if at is None else at
-    spool = OwnSpool.create(settings.spool_directory, name or settings.digest)
-    for lane in lanes:
-        command = Track(metric="M", email=ADA) if lane == EVENTS else Identify(email=ADA)
-        spool.append([(lane, at, envelope(command))])
-    spool.close()
-    return spool.path
-
-
 def with_server(own_redis, tmp_path, **more):
     return Settings(redis_url=own_redis.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
-
-
-def in_order(entries):
-    """Whether the rows of each source stand in their order, none of them twice."""
-    of_source = {}
-    for entry in entries:
-        source, _, number = entry.origin.partition(":")
-        of_source.setdefault(source, []).append(int(number))
-    return all(a < b for numbers in of_source.values() for a, b in pairwise(numbers))
 
 
 # --- the way of a row -----------------------------------------------------------------------------
@@ -128,7 +68,7 @@ def test_a_lone_command_is_shipped_at_once(producer, lanes, until):
 def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
     monkeypatch, impatient, producer, until
 ):
-    monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.7)
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.7)
     shipped_after = time.monotonic()
     for _ in range(700):
         producer.track("M", email=ADA)
@@ -144,7 +84,7 @@ def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
 def test_a_row_that_waits_longer_than_the_window_is_still_shipped(
     monkeypatch, impatient, own_redis, tmp_path, lanes_of, until
 ):
-    monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.1)
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.1)
     producer = Producer(with_server(own_redis, tmp_path))
     first = producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
@@ -381,97 +321,8 @@ def test_a_full_lane_is_held_and_does_not_stop_the_others(
     producer.close(0)
 
 
-def test_rows_of_a_held_lane_stay_in_the_file_whatever_the_window(clock, redis, relay_settings):
-    narrow = LaneEntrance(redis, Keys(), 1)
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-    shipment = FileShipment(spool)
-    spool.append([(EVENTS, 0, b"fills the lane")])
-    spool.append([(PROFILES, 0, b"goes")])
-    shipment.ship_some(narrow)
-    spool.append([(EVENTS, 0, b"is held")])
-    shipment.ship_some(narrow)
-
-    clock.seconds += 100
-    for _ in range(5):
-        shipment.tidy()
-
-    assert b"is held" in [row[2] for row in spool.read(0, 10)]
-    assert shipment.left == 1
-    spool.close()
-
-
-def test_what_is_left_can_be_counted_while_the_thread_frees_a_lane(
-    redis, relay_settings, monkeypatch
-):
-    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-    shipment = FileShipment(spool)
-    for lane in (EVENTS, PROFILES):
-        spool.append([(lane, 0, b"fills the lane")])
-    shipment.ship_some(narrow)
-    for lane in (EVENTS, PROFILES):
-        spool.append([(lane, 0, b"is held")])
-    shipment.ship_some(narrow)
-    real = spool.count
-
-    def count(*arguments):
-        """Meanwhile, as the shipper's thread may at any time, ship what is held."""
-        for _ in range(2):
-            shipment.ship_some(wide)
-        return real(*arguments)
-
-    monkeypatch.setattr(spool, "count", count)
-    try:
-        assert shipment.left == 2  # as it was when the count began
-    finally:
-        spool.close()
-
-
-def test_rows_of_a_lane_once_held_stay_for_the_window_after_they_were_shipped(
-    clock, redis, relay_settings
-):
-    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-    shipment = FileShipment(spool)
-    spool.append([(EVENTS, 0, b"fills the lane")])
-    shipment.ship_some(narrow)
-    spool.append([(EVENTS, 0, b"is held")])
-    shipment.ship_some(narrow)
-
-    clock.seconds += 100
-    shipment.ship_some(wide)
-    shipment.ship_some(wide)
-    assert shipment.left == 0
-    shipment.tidy()
-
-    assert b"is held" in [row[2] for row in spool.read(0, 10)]
-    spool.close()
-
-
-def test_rows_of_a_lane_once_held_are_deleted_in_the_end(clock, redis, relay_settings):
-    narrow, wide = LaneEntrance(redis, Keys(), 1), LaneEntrance(redis, Keys(), 10**9)
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-    shipment = FileShipment(spool)
-    spool.append([(EVENTS, 0, b"fills the lane")])
-    shipment.ship_some(narrow)
-    spool.append([(EVENTS, 0, b"is held")])
-    shipment.ship_some(narrow)
-    clock.seconds += 100
-    shipment.tidy()
-
-    shipment.ship_some(wide)
-    spool.append([(EVENTS, 0, b"later")])
-    for _ in range(5):
-        shipment.ship_some(wide)
-        clock.seconds += 100
-        shipment.tidy()
-
-    assert spool.read(0, 10) == []
-    spool.close()
-
-
 def test_a_held_lane_drains_without_pauses_once_it_may(monkeypatch, relay_settings, redis, lanes):
-    monkeypatch.setattr(shipper, "BATCH_ROWS", 20)
+    monkeypatch.setattr(shipment, "BATCH_COMMANDS", 20)
     monkeypatch.setattr(shipper, "IDLE_SECONDS", 1.0)
     lane = Keys().lane("default", "events")
     redis.hset(lane.counts, "bytes", 10**12)
@@ -485,6 +336,24 @@ def test_a_held_lane_drains_without_pauses_once_it_may(monkeypatch, relay_settin
     producer.close(0)
 
     assert left == 0
+
+
+def test_a_full_lane_is_complained_of_once_a_minute(
+    impatient, relay_settings, redis, until, caplog
+):
+    redis.hset(Keys().lane("default", "events").counts, "bytes", 10**12)
+    producer = Producer(relay_settings)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            producer.track("M", email=ADA)
+            producer.flush(timeout=0.01)
+        until(lambda: caplog.records)
+        assert producer.flush(timeout=0.3).left == 20
+    producer.close(0)
+
+    (said,) = caplog.records
+    assert "the lane default:events holds as many bytes as it may" in said.getMessage()
+    assert "commands wait in the spool" in said.getMessage()
 
 
 def test_a_redis_above_its_watermark_takes_nothing_until_it_is_below_again(
@@ -562,6 +431,116 @@ def test_the_thread_survives_a_fault_of_ours(impatient, producer, monkeypatch, l
     assert "ZeroDivisionError: ours" in caplog.text
 
 
+@pytest.mark.usefixtures("unwritable_log")
+def test_the_thread_survives_a_log_that_cannot_be_written(
+    impatient, own_redis, tmp_path, lanes_of, until
+):
+    producer = Producer(with_server(own_redis, tmp_path))
+    own_redis.kill()
+    identity = producer.track("M", email=ADA)
+    until(lambda: producer._spooling.shipper._backoff.failures > 2)
+    own_redis.start()
+
+    assert producer.flush(timeout=10).left == 0
+    with connect(own_redis.url) as redis:
+        assert lanes_of(redis).ids() == [identity]
+    producer.close(0)
+
+
+def test_a_file_damaged_while_a_lane_is_held_is_left_and_a_new_one_takes_its_place(
+    impatient, relay_settings, redis, lanes, until
+):
+    counts = Keys().lane("default", "events").counts
+    producer = Producer(relay_settings)
+    redis.hset(counts, "bytes", 10**12)
+    for _ in range(1_000):
+        producer.track("M", email=ADA)
+    first, spool = producer._spooling.shipper, producer._spooling.spool
+    until(lambda: first._own.position == 1_000)
+
+    spool.checkpoint()
+    content = bytearray(spool.path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    spool.path.write_bytes(content)
+    spool._reader.execute("PRAGMA shrink_memory")  # so that it reads the disk, and no copy
+    until(lambda: producer._spooling.shipper is not first)
+
+    assert first.flush(timeout=0.1).left == 1_000
+    redis.hset(counts, "bytes", 0)
+    later = producer.track("M", email=ADA)
+    assert producer.flush(timeout=10).left == 0
+    assert later in lanes.ids()
+    producer.close(0)
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def test_the_log_is_moved_into_the_file_though_redis_is_away(impatient, away, until):
+    producer = Producer(away)
+    for _ in range(300):
+        producer.track("M", email=ADA, properties={"x": "y" * 90_000})
+    spool = producer._spooling.spool
+
+    until(lambda: spool.path.stat().st_size > 10_000_000)
+    producer.close(0)
+
+
+def test_a_spool_directory_that_is_removed_while_redis_is_away_comes_back_with_its_commands(
+    impatient, own_redis, tmp_path, lanes_of, until, stored_ids
+):
+    settings = with_server(own_redis, tmp_path)
+    producer = Producer(settings)
+    ids = [producer.track("M", email=ADA)]
+    assert producer.flush(10).left == 0
+    own_redis.pause()
+    ids.append(producer.track("M", email=ADA))
+    shutil.rmtree(settings.spool_directory)
+    ids.append(producer.track("M", email=ADA))
+
+    until(producer._spooling.spool.path.exists)
+    ids.append(producer.track("M", email=ADA))
+    assert stored_ids(settings) == ids
+    own_redis.resume()
+
+    assert producer.flush(10).left == 0
+    with connect(own_redis.url) as redis:
+        assert lanes_of(redis).ids() == ids
+    producer.close(0)
+
+
+def test_many_rows_that_are_due_are_deleted_within_seconds(monkeypatch, producer, until):
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.5)
+    for _ in range(6_000):
+        producer.track("M", email=ADA)
+    assert producer.flush(timeout=30).left == 0
+    spool = producer._spooling.spool
+
+    began = time.monotonic()
+    until(lambda: spool.read(0, 1) == [])
+    # At one deletion a second it would take half a minute.
+    assert time.monotonic() - began < 10
+
+
+def test_a_large_file_is_removed_once_nobody_needs_it_and_the_next_command_opens_another(
+    monkeypatch, impatient, relay_settings, lanes, until
+):
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.3)
+    monkeypatch.setattr(shipper, "LARGE_BYTES", 100_000)
+    producer = Producer(relay_settings)
+    ids = [producer.track("M", email=ADA, properties={"x": "y" * 1_000}) for _ in range(200)]
+    directory = relay_settings.spool_directory
+
+    until(lambda: not list(directory.iterdir()))
+    assert producer.flush(timeout=1).left == 0
+    ids.append(producer.track("M", email=ADA))
+
+    assert producer.flush(timeout=10).left == 0
+    assert len(list(directory.glob("*.spool"))) == 1
+    assert lanes.ids() == ids
+    producer.close(0)
+
+
 # --- what others left behind ----------------------------------------------------------------------
 
 FORSAKEN = """
@@ -577,7 +556,7 @@ FORSAKEN = """
 def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
     own_redis, tmp_path, impatient, monkeypatch, program, lanes_of, until
 ):
-    monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.3)
+    monkeypatch.setattr(orphans, "RESHIP_SECONDS", 0.3)
     monkeypatch.setattr(shipper, "ORPHANS_EVERY_SECONDS", 0.2)
     settings = with_server(own_redis, tmp_path)
     own_redis.pause()  # so that the victim ships nothing itself
@@ -603,226 +582,6 @@ def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
     until(lambda: not [path for path in settings.spool_directory.iterdir()
                             if path.suffix in (".spool", ".lock") and path not in own])  # fmt: skip
     producer.close(0)
-
-
-@pytest.mark.parametrize("passes", [1, 4])
-def test_an_orphan_is_shipped_once_however_often_it_is_looked_at(
-    entrance, relay_settings, lanes, passes
-):
-    left_behind(relay_settings, EVENTS, EVENTS, EVENTS)
-
-    for _ in range(passes):
-        ship_orphans(entrance, relay_settings)
-
-    assert lanes.length() == 3
-    assert in_order(lanes.entries())
-
-
-def test_an_orphan_is_kept_for_the_window_and_removed_after_it(entrance, relay_settings, clock):
-    path = left_behind(relay_settings, EVENTS, at=clock.milliseconds())
-
-    ship_orphans(entrance, relay_settings)
-    clock.seconds += shipper.RESHIP_SECONDS - 1
-    ship_orphans(entrance, relay_settings)
-    assert path.exists()
-
-    clock.seconds += 2
-    ship_orphans(entrance, relay_settings)
-    assert not list(relay_settings.spool_directory.iterdir())
-
-
-def test_an_orphan_with_rows_in_two_lanes_is_removed_as_well(entrance, relay_settings, clock):
-    left_behind(relay_settings, PROFILES, EVENTS, at=clock.milliseconds())
-
-    for _ in range(5):
-        ship_orphans(entrance, relay_settings)
-        clock.seconds += shipper.RESHIP_SECONDS + 1
-
-    assert not list(relay_settings.spool_directory.iterdir())
-
-
-def test_an_old_orphan_is_kept_for_the_window_though_two_processes_look_at_it(
-    entrance, relay_settings, clock
-):
-    path = left_behind(relay_settings, EVENTS, at=clock.milliseconds() - 60_000)
-
-    ship_orphans(entrance, relay_settings)
-    clock.seconds += 0.1
-    ship_orphans(entrance, relay_settings)
-
-    assert path.exists()
-
-
-def test_an_orphan_whose_rows_redis_lost_is_shipped_again(
-    entrance, relay_settings, clock, redis, lanes
-):
-    left_behind(relay_settings, EVENTS, EVENTS, at=clock.milliseconds())
-    ship_orphans(entrance, relay_settings)
-    redis.flushall()
-
-    ship_orphans(entrance, relay_settings)
-
-    assert lanes.length() == 2
-
-
-def test_the_spool_of_another_redis_or_namespace_is_left_alone(entrance, relay_settings, lanes):
-    path = left_behind(relay_settings, EVENTS, name="ffffffff")
-
-    assert ship_orphans(entrance, relay_settings) == 0
-    assert lanes.length() == 0
-    assert path.exists()
-
-
-@pytest.mark.parametrize(("seconds", "shipped"), [(5, 0), (31, 2)], ids=["busy", "frozen"])
-def test_only_what_waits_for_long_is_shipped_for_a_living_process(
-    entrance, relay_settings, lanes, clock, seconds, shipped
-):
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-    for _ in range(2):
-        spool.append([(EVENTS, clock.milliseconds(), envelope())])
-    clock.seconds += seconds
-
-    ship_orphans(entrance, relay_settings)
-    clock.seconds += 100
-    if shipped:
-        ship_orphans(entrance, relay_settings)
-
-    assert lanes.length() == shipped
-    assert spool.path.exists()
-    own = FileShipment(spool)
-    own.ship_some(entrance)
-    assert lanes.length() == 2
-    spool.close()
-
-
-def test_a_process_does_not_take_its_own_spool_for_an_orphan(entrance, relay_settings):
-    spool = OwnSpool.create(relay_settings.spool_directory, relay_settings.digest)
-
-    assert ship_orphans(entrance, relay_settings, besides=spool.source) == 0
-    spool.close()
-
-
-def test_a_corrupt_spool_is_set_aside_and_the_others_are_shipped(
-    entrance, relay_settings, lanes, caplog
-):
-    broken = left_behind(relay_settings, EVENTS)
-    broken.write_bytes(b"no database at all " * 400)
-    left_behind(relay_settings, EVENTS)
-
-    ship_orphans(entrance, relay_settings)
-
-    assert lanes.length() == 1
-    assert not broken.exists()
-    assert broken.with_name(broken.name + ".corrupt").read_bytes().startswith(b"no database")
-    assert str(broken) in caplog.text
-    assert ship_orphans(entrance, relay_settings) == 1
-
-
-def test_a_corrupt_spool_that_another_process_sets_aside_meanwhile_is_left_to_it(
-    entrance, relay_settings, lanes, monkeypatch
-):
-    broken = left_behind(relay_settings, EVENTS)
-    broken.write_bytes(b"no database at all " * 400)
-    left_behind(relay_settings, EVENTS)
-    lock = SpoolLock.take(broken.with_suffix(".lock"))
-    look = spool_module.FoundSpool.__init__
-
-    def look_while_it_is_set_aside(found, path, own):
-        try:
-            look(found, path, own)
-        finally:
-            if path == broken:
-                broken.rename(broken.with_suffix(".aside"))
-                lock.path.unlink()
-                lock.release()
-
-    monkeypatch.setattr(spool_module.FoundSpool, "__init__", look_while_it_is_set_aside)
-
-    ship_orphans(entrance, relay_settings)
-
-    assert lanes.length() == 1
-    assert not broken.exists()
-    assert not lock.path.exists()
-
-
-def test_a_spool_that_another_process_removes_meanwhile_leaves_nothing_behind(
-    entrance, relay_settings, lanes, monkeypatch, caplog
-):
-    gone, there = (left_behind(relay_settings, EVENTS) for _ in range(2))
-    gone.unlink()
-    gone.with_suffix(".lock").unlink()
-    monkeypatch.setattr(shipper, "spool_paths", lambda *_: iter([gone, there]))
-
-    assert ship_orphans(entrance, relay_settings) == 1
-
-    assert lanes.length() == 1
-    assert not list(relay_settings.spool_directory.glob(f"{gone.stem}*"))
-    assert caplog.text == ""
-
-
-def test_a_file_that_is_only_locked_for_a_moment_is_not_set_aside(
-    entrance, relay_settings, monkeypatch, program, line_of
-):
-    monkeypatch.setattr(spool_module, "BUSY_SECONDS", 0.05)
-    process = program(
-        """
-        import signal, sqlite3, sys
-        from pathlib import Path
-        from klaviyo_relay.spool import SpoolLock
-        path = Path(sys.argv[1])
-        path.parent.mkdir(parents=True)
-        SpoolLock.take(path.with_suffix(".lock"))
-        # As OwnSpool does it, a moment before the file is in WAL mode.
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("BEGIN EXCLUSIVE")
-        print("locked", flush=True)
-        signal.pause()
-        """,
-        relay_settings.spool_directory / f"{relay_settings.digest}-0123456789ab.spool",
-    )
-    assert line_of(process) == "locked\n"
-
-    ship_orphans(entrance, relay_settings)
-
-    names = [path.suffix for path in relay_settings.spool_directory.iterdir()]
-    assert ".corrupt" not in names
-
-
-def test_two_processes_that_ship_the_same_orphan_at_once_ship_each_row_once(
-    redis_url, relay_settings, lanes
-):
-    for _ in range(5):
-        left_behind(relay_settings, *[EVENTS] * 40)
-    entrances = [LaneEntrance(connect(redis_url), Keys(), 10**9) for _ in range(4)]
-    faults = []
-
-    def work(entrance):
-        try:
-            ship_orphans(entrance, relay_settings)
-        except (RedisError, OSError) as error:
-            faults.append(error)
-
-    threads = [threading.Thread(target=work, args=(entrance,)) for entrance in entrances]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for entrance in entrances:
-        entrance.close()
-
-    assert faults == []
-    assert lanes.length() == 200
-    assert in_order(lanes.entries())
-
-
-def test_an_orphan_keeps_its_lock_only_while_it_is_looked_at(entrance, relay_settings):
-    path = left_behind(relay_settings, EVENTS)
-
-    ship_orphans(entrance, relay_settings)
-
-    lock = SpoolLock.take(path.with_suffix(".lock"))
-    assert lock is not None
-    lock.release()
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -15,18 +15,13 @@ import pytest
 
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.errors import SpoolError, SpoolFullError
-from klaviyo_relay.keys import Keys
-from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import salvage
 from klaviyo_relay.spool import (
     LOCK_SUFFIX,
     OwnSpool,
     SpoolFile,
     SpoolLock,
-    locked,
     milliseconds,
-    opened,
-    source_of,
     spool_paths,
 )
 
@@ -517,59 +512,7 @@ def test_an_append_goes_on_after_somebody_else_has_written_the_file(spool):
     assert [row[0] for row in spool.read(0, 10)] == [1, 2, 3]
 
 
-# --- files of other processes ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def left(directory):
-    """What a process has left that is dead: two rows."""
-    spool = OwnSpool.create(directory, DIGEST)
-    spool.append(rows(b"a", b"b"))
-    spool.close()
-    return spool
-
-
-def test_the_file_of_a_dead_process_is_found_with_its_lock_and_removed_without_trace(
-    left, directory
-):
-    with opened(left.path) as found:
-        assert found.is_dead
-        assert found.spool.last_row == 2
-        assert found.spool.source == source_of(left.path) == left.source
-        found.remove()
-
-    assert list(directory.iterdir()) == []
-
-
-def test_the_file_of_a_living_process_can_be_looked_at(spool):
-    spool.append(rows(b"a"))
-
-    with opened(spool.path) as found:
-        assert not found.is_dead
-        assert found.spool.oldest_at(EVENTS, 0) == 1
-
-    spool.append(rows(b"b"))
-    assert content(spool.path) == [b"a", b"b"]
-
-
-def test_what_was_looked_at_is_free_for_others_again(left):
-    with opened(left.path), opened(left.path) as found:
-        assert not found.is_dead
-
-    with opened(left.path) as found:
-        assert found.is_dead
-
-
-def test_a_file_that_is_gone_leaves_nothing_behind_when_it_is_looked_for(left, directory):
-    with opened(left.path) as found:
-        found.remove()
-
-    with pytest.raises(FileNotFoundError, match="is gone"), opened(left.path):
-        pass
-    with pytest.raises(FileNotFoundError, match="is gone"):
-        salvage(left.path)
-
-    assert list(directory.iterdir()) == []
+# --- the end of a file ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -588,19 +531,10 @@ def test_a_directory_may_have_any_name(tmp_path, monkeypatch, name):
         assert [message for _, _, message in salvage(spool.path).rows] == [b"a"]
 
 
-def test_rows_below_the_mark_of_their_lane_are_shipped(left, redis):
-    marks = Marks(redis, Keys())
-    redis.hset(Keys().lane("default", "events").marks, left.source, "1@0")
-
-    with opened(left.path) as found:
-        assert found.unshipped(marks) == 1
-        assert found.unshipped(None) == 2
-
-
 LOOKER = """
     import os, signal, sys
     from pathlib import Path
-    from klaviyo_relay.spool import locked
+    from klaviyo_relay.found_spool import locked
     with locked(Path(sys.argv[1])) as lock:
         if os.fork() == 0:
             os.write(1, b"%d\\n" % os.getpid())
@@ -648,6 +582,41 @@ def test_a_closed_spool_is_free_for_others(spool):
     lock = SpoolLock.take(spool.lock.path)
     assert lock is not None
     lock.release()
+
+
+def test_a_file_that_nobody_needs_any_more_is_removed_without_trace(spool, directory):
+    spool.append(rows(b"a", b"b"))
+
+    assert spool.discard(2)
+
+    assert list(directory.iterdir()) == []
+    with pytest.raises(SpoolError):
+        spool.append(rows(b"c"))
+
+
+def test_a_file_with_a_row_that_came_in_meanwhile_is_not_removed(spool):
+    spool.append(rows(b"a", b"b"))
+
+    assert not spool.discard(1)
+
+    spool.append(rows(b"c"))
+    assert content(spool.path) == [b"a", b"b", b"c"]
+
+
+def test_a_removed_file_takes_no_room_on_the_disk(directory):
+    def open_files():
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return [str(link.readlink()) for link in links]
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc on this system")
+    spool = OwnSpool.create(directory, DIGEST)
+    spool.append(rows(b"a"))
+    assert any(spool.source in target for target in open_files())
+
+    spool.discard(1)
+
+    assert not any(spool.source in target for target in open_files())
 
 
 # --- a disk that takes no more --------------------------------------------------------------------
@@ -719,17 +688,6 @@ def test_a_directory_that_may_not_be_written_is_a_spool_error(in_forked_child):
 
         assert str(directory) in in_forked_child(child)
         assert list(directory.iterdir()) == []
-
-
-def test_a_file_that_is_no_database_is_told_by_sqlite(directory):
-    directory.mkdir()
-    path = directory / f"{DIGEST}-0123456789ab.spool"
-    path.write_bytes(b"this is no database, but long enough to look like a file" * 50)
-
-    with pytest.raises(sqlite3.DatabaseError), opened(path):
-        pass
-    with locked(path) as lock:
-        assert lock is not None
 
 
 def test_the_clock_of_the_rows_counts_milliseconds(monkeypatch):

@@ -25,18 +25,19 @@ from hypothesis.stateful import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from klaviyo_relay import Settings, shipper
+from klaviyo_relay import Settings, lane_entrance, orphans, shipment
 from klaviyo_relay.errors import BackpressureError
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay.shipper import FileShipment, ship_orphans
+from klaviyo_relay.shipment import FileShipment
 from klaviyo_relay.spool import OwnSpool, files_of, milliseconds
 from klaviyo_relay_worker.embedded import PrivateRedis
 
 LANES = ["default:events", "default:profiles"]
 # A snapshot is not restored later than this: Redis dates marks in whole seconds.
-WINDOW_SECONDS = shipper.RESHIP_SECONDS - 1
+WINDOW_SECONDS = shipment.RESHIP_SECONDS - 1
 PAGE_BYTES = 2048
 # In such a page: many rows to a page, a few, one on several.
 SIZES = st.sampled_from([8, 8, 500, 5_000])
@@ -345,10 +346,11 @@ def test_whatever_happens_each_command_arrives_once_and_in_order(
 ):
     caplog.set_level(logging.CRITICAL, "klaviyo_relay")
     clock = Clock()
-    monkeypatch.setattr(shipper, "time", clock)
-    monkeypatch.setattr(shipper, "BATCH_ROWS", 3)
-    monkeypatch.setattr(shipper, "DELETE_ROWS", 2)
-    monkeypatch.setattr(shipper, "CHECKPOINT_ROWS", 7)
+    monkeypatch.setattr(shipment, "time", clock)
+    monkeypatch.setattr(orphans, "time", clock)
+    monkeypatch.setattr(shipment, "BATCH_COMMANDS", 3)
+    monkeypatch.setattr(lane_entrance, "BATCH_COMMANDS", 3)
+    monkeypatch.setattr(shipment, "DELETE_ROWS", 2)
     made = {"server": private_redis, "directory": tmp_path, "clock": clock}
 
     run_state_machine_as_test(

@@ -9,6 +9,7 @@ from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.spool import SpoolLock
 from klaviyo_relay_worker import spool_search
 from klaviyo_relay_worker.spool_search import look
+from spool_files import EVENTS, closed_to_us, left_behind
 
 
 @pytest.fixture
@@ -42,6 +43,16 @@ def test_a_file_whose_process_has_ended_is_an_orphan(away):
     producer.close(0)
     _, [place] = places(identity, away)
     assert place.is_orphaned
+
+
+def test_a_file_that_may_not_be_opened_is_no_reason_to_look_into_no_other(away):
+    closed_to_us(left_behind(away, EVENTS))
+    producer = Producer(away)
+    identity = producer.track("M", email="ada@lovelace.dev")
+    files, [place] = places(identity, away)
+    assert files == 1
+    assert not place.is_orphaned
+    producer.close(0)
 
 
 def test_the_payload_is_for_whoever_asks(away):

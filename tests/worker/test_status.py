@@ -14,6 +14,7 @@ from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked
 from klaviyo_relay_worker.status import Status, spool_report
 from settled_lanes import SettledLane
+from spool_files import EVENTS, closed_to_us, left_behind
 
 
 @pytest.fixture
@@ -146,9 +147,9 @@ def test_the_spool_report_counts_what_redis_has_not(redis, keys, relay_settings,
     producer = Producer(away)
     for _ in range(3):
         producer.track("M", email="a@x.io")
-    assert spool_report(away, None) == {"pending": 3, "orphans": 0}
+    assert spool_report(away, None) == {"pending": 3, "orphans": 0, "unreadable": 0}
     producer.close(0)
-    assert spool_report(away, None) == {"pending": 3, "orphans": 1}
+    assert spool_report(away, None) == {"pending": 3, "orphans": 1, "unreadable": 0}
     shipped = Producer(relay_settings)
     shipped.track("M", email="a@x.io")
     assert shipped.flush(10).left == 0
@@ -162,8 +163,14 @@ def test_the_spool_report_knows_nothing_of_a_file_that_is_gone(relay_settings, m
     directory.mkdir(parents=True, exist_ok=True)
     gone = directory / f"{relay_settings.digest}-0123456789ab.spool"
     monkeypatch.setattr(status, "spool_paths", lambda *_: iter([gone]))
-    assert spool_report(relay_settings, None) == {"pending": 0, "orphans": 0}
+    assert spool_report(relay_settings, None) == {"pending": 0, "orphans": 0, "unreadable": 0}
     assert list(directory.iterdir()) == []
+
+
+def test_the_spool_report_counts_files_that_may_not_be_opened_by_themselves(relay_settings):
+    closed_to_us(left_behind(relay_settings, EVENTS))
+    left_behind(relay_settings, EVENTS, EVENTS)
+    assert spool_report(relay_settings, None) == {"pending": 2, "orphans": 1, "unreadable": 1}
 
 
 def test_a_namespace_is_counted_by_itself(redis, relay_settings, report):

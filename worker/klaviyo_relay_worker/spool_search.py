@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 from klaviyo_relay.envelope import receive
+from klaviyo_relay.found_spool import FoundSpool, locked
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import check_rows, salvage
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import FoundSpool, Row, SpoolLock, locked, source_of, spool_paths
+from klaviyo_relay.spool import Row, SpoolLock, source_of, spool_paths
 from klaviyo_relay_worker.dead_letters import verb_of
 from klaviyo_relay_worker.explanation import InSpool
 
@@ -24,6 +25,8 @@ def look(
     identity: str, settings: Settings, marks: Marks | None, *, with_payload: bool
 ) -> Iterator[list[InSpool]]:
     """The rows that hold a command, file by file; a file without one gives an empty list.
+
+    A file that may not be opened gives none.
 
     Args:
         identity: the command's id.
@@ -36,8 +39,11 @@ def look(
     """
     head = b'{"id":' + msgspec.json.encode(identity)
     for path in spool_paths(settings.spool_directory, settings.digest):
-        with locked(path) as lock:
-            rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
+        try:
+            with locked(path) as lock:
+                rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
+        except OSError:  # another user's
+            continue
         is_orphaned = lock is not None
         yield [
             _place(path, row, marks, is_orphaned=is_orphaned, with_payload=with_payload)

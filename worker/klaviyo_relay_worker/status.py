@@ -16,11 +16,12 @@ from typing import Any
 from msgspec import Struct
 from redis import Redis
 
+from klaviyo_relay.found_spool import opened
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
-from klaviyo_relay.spool import opened, spool_paths
+from klaviyo_relay.spool import spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
 from klaviyo_relay_worker.outcome import Reason
@@ -162,10 +163,12 @@ def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
 def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
     """Commands on this machine's disk that Redis has not got, and files whose process is dead.
 
+    And files that may not be opened, since another user's process has made them.
+
     Args:
         marks: tell how far each file is shipped; without them every row counts.
     """
-    pending = orphans = 0
+    pending = orphans = unreadable = 0
     for path in spool_paths(settings.spool_directory, settings.digest):
         try:
             with opened(path) as found:
@@ -174,9 +177,11 @@ def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
                 pending += left
         except FileNotFoundError:  # shipped and removed by somebody else meanwhile
             continue
+        except OSError:
+            unreadable += 1
         except sqlite3.DatabaseError:
             orphans += 1
-    return {"pending": pending, "orphans": orphans}
+    return {"pending": pending, "orphans": orphans, "unreadable": unreadable}
 
 
 def _verdict(missing: int, *, differs: bool | None, audits: bool) -> dict[str, Any]:

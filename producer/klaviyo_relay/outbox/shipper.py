@@ -14,26 +14,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from klaviyo_relay.backoff import Backoff
-from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.complaints import Complaints, is_weather, saying
 from klaviyo_relay.errors import BackpressureError, LeaseLostError, MarkFellBackError
 from klaviyo_relay.first_imports import import_whole
-from klaviyo_relay.lane_entrance import LaneEntrance
+from klaviyo_relay.lane_entrance import BATCH_COMMANDS, LaneEntrance, batches
 from klaviyo_relay.outbox.lease import LEASE_SECONDS, Lease
 from klaviyo_relay.outbox.store import OutboxStore
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipper import (
-    BACKOFF_FIRST_SECONDS,
-    BACKOFF_MOST_SECONDS,
-    BATCH_ROWS,
-    FULL_SECONDS,
-    RESHIP_SECONDS,
-)
+from klaviyo_relay.shipment import RESHIP_SECONDS
+from klaviyo_relay.shipper import BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS, FULL_SECONDS
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -42,8 +37,6 @@ logger = logging.getLogger("klaviyo_relay.outbox")
 
 # How long a committed row may wait until it is seen.
 POLL_SECONDS = 0.25
-# A batch is one argument to Redis, which takes at most 512 MB of it (proto-max-bulk-len).
-BATCH_BYTES = 8_000_000
 # Batches of rows deleted in one pass, so that deleting much does not delay what is new.
 DELETE_BATCHES = 4
 
@@ -76,7 +69,10 @@ class Shipment:
         # The highest number of each lane in the database and in Redis.
         self._newest = store.newest()
         self._marks = {lane: entrance.mark(lane, self._source) for lane in {*self._newest, *lanes}}
-        self._full_until: dict[str, float] = {}
+        # Lanes that took no more: until when they are left alone, and what they said.
+        self._refusals: dict[str, tuple[float, BackpressureError]] = {}
+        # How many rows of a lane are read for the next batch.
+        self._limits: defaultdict[str, int] = defaultdict(lambda: BATCH_COMMANDS)
         now = time.monotonic()
         self._confirmed = deque(
             _Confirmed(now, lane, self._marks[lane]) for lane in self._newest if self._marks[lane]
@@ -93,7 +89,7 @@ class Shipment:
         numbered: dict[str, int] = {}
         if self._store.has_new():
             above = max(self._marks.values(), default=0)
-            numbered = self._store.number_rows(self._holder, BATCH_ROWS, above)
+            numbered = self._store.number_rows(self._holder, BATCH_COMMANDS, above)
             self._newest.update(numbered)
         behind = [
             lane for lane, newest in self._newest.items() if self._marks.get(lane, 0) < newest
@@ -102,22 +98,31 @@ class Shipment:
         is_more_due = self._tidy()
         return bool(numbered) or any(shipped) or is_more_due
 
+    @property
+    def refusal(self) -> BackpressureError | None:
+        """Why a lane takes no more at present, if there is such a lane."""
+        return next((error for _, error in self._refusals.values()), None)
+
     def _ship_some(self, lane: str) -> bool:
         """Ship the next batch of a lane; False when it takes none for now."""
-        if self._full_until.get(lane, 0.0) > time.monotonic():
+        if lane in self._refusals and self._refusals[lane][0] > time.monotonic():
             return False
         mark = self._marks.get(lane, 0)
-        rows = _first_bytes(self._store.read(lane, mark, BATCH_ROWS))
+        rows = next(batches(self._store.read(lane, mark, self._limits[lane])), ())
         if not rows:
             # Another relay has shipped and deleted them.
             self._newest[lane] = mark
+            self._refusals.pop(lane, None)
             return False
         try:
             shipped = self._entrance.ship(lane, self._source, rows, mark)
-        except BackpressureError:
-            self._full_until[lane] = time.monotonic() + FULL_SECONDS
+        except BackpressureError as error:
+            self._refusals[lane] = (time.monotonic() + FULL_SECONDS, error)
             return False
+        self._refusals.pop(lane, None)
         self._marks[lane] = shipped.mark
+        # Of rows so large that few make a batch, few are read in vain.
+        self._limits[lane] = min(BATCH_COMMANDS, 2 * len(rows))
         self._confirmed.append(_Confirmed(time.monotonic(), lane, rows[-1][0]))
         return True
 
@@ -141,16 +146,6 @@ class Shipment:
     def _is_due(self) -> bool:
         until = min(self._entrance.replicated_until(), time.monotonic() - RESHIP_SECONDS)
         return bool(self._confirmed) and self._confirmed[0].since < until
-
-
-def _first_bytes(rows: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """As many rows from the beginning as a batch may have bytes, and at least one."""
-    size = 0
-    for at, (_, message) in enumerate(rows):
-        size += len(message)
-        if at and size > BATCH_BYTES:
-            return rows[:at]
-    return rows
 
 
 class OutboxShipper:
@@ -234,8 +229,9 @@ class OutboxShipper:
             self._lease.lose()
             wait = self._poll_seconds
         except MarkFellBackError as error:
-            logger.warning("%s; shipping what the outbox still has", error)
             self._shipment = None
+            with saying():
+                logger.warning("%s; shipping what the outbox still has", error)
             wait = 0.0
         except BackpressureError as error:
             return self._complain(error, FULL_SECONDS)
@@ -259,7 +255,10 @@ class OutboxShipper:
             self._incarnation = survey.incarnation
         if survey.is_full:
             raise BackpressureError
-        return self._shipment.step()
+        is_more_due = self._shipment.step()
+        if self._shipment.refusal:
+            self._say(self._shipment.refusal)
+        return is_more_due
 
     def _connected(self) -> tuple[LaneEntrance, Redis]:
         if self._redis is None or self._entrance is None:
@@ -273,19 +272,24 @@ class OutboxShipper:
         try:
             self._lease.release()
         except self._store.errors as error:
-            logger.warning("the lease of the outbox ends by itself: %s", type(error).__name__)
+            with saying():
+                logger.warning("the lease of the outbox ends by itself: %s", type(error).__name__)
         self._store.close()
         if self._entrance is not None:
             self._entrance.close()
 
     def _complain(self, error: Exception, wait: float) -> float:
-        """Say it once a minute: committed commands wait in their table, and nothing is lost."""
-        if self._complaints.is_due():
-            logger.warning(
-                "cannot ship the outbox to %s: %s: %s; committed commands wait in their table",
-                masked(self._settings.redis_url),
-                type(error).__name__,
-                error,
-                exc_info=None if is_weather(error, *self._store.errors) else error,
-            )
+        self._say(error)
         return wait
+
+    def _say(self, error: Exception) -> None:
+        """Once a minute: committed commands wait in their table, and nothing is lost."""
+        if self._complaints.is_due():
+            with saying():
+                logger.warning(
+                    "cannot ship the outbox to %s: %s: %s; committed commands wait in their table",
+                    masked(self._settings.redis_url),
+                    type(error).__name__,
+                    error,
+                    exc_info=None if is_weather(error, *self._store.errors) else error,
+                )

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from redis.exceptions import RedisError
 
-from klaviyo_relay import Producer, Track, shipper
+from klaviyo_relay import Producer, Track, shipment
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
@@ -52,7 +52,7 @@ def test_a_primary_killed_under_load_loses_nothing_and_another_takes_over(
 def test_what_a_cut_off_primary_took_and_lost_is_shipped_again_however_long_ago_that_was(
     site, watched, sandbox, until, monkeypatch
 ):
-    monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.0)
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.0)
     stream = KEYS.lane("default", "events").stream
     producer = Producer(site.settings)
     producer.track("Placed Order", email="first@shop.io")
@@ -89,7 +89,7 @@ def looks_at(node):
 
 
 def test_what_replicas_have_is_deleted_from_the_spool(site, until, monkeypatch):
-    monkeypatch.setattr(shipper, "RESHIP_SECONDS", 0.0)
+    monkeypatch.setattr(shipment, "RESHIP_SECONDS", 0.0)
     producer = Producer(site.settings)
     for at in range(100):
         producer.track("Placed Order", email=f"p{at}@shop.io")

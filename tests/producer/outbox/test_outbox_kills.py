@@ -53,7 +53,7 @@ class Budget:
 def test_a_relay_that_dies_before_or_after_any_step_loses_and_doubles_nothing(
     sqlite_engine, redis, lanes, monkeypatch
 ):
-    monkeypatch.setattr(shipper, "BATCH_ROWS", 2)
+    monkeypatch.setattr(shipper, "BATCH_COMMANDS", 2)
     monkeypatch.setattr(shipper, "RESHIP_SECONDS", -1.0)
     store = SqlAlchemyStore(sqlite_engine)
     entrance = LaneEntrance(redis, Settings().keys, 10**9)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from klaviyo_relay import Settings
+from klaviyo_relay import Settings, lane_entrance
 from klaviyo_relay.contrib import sqlalchemy as outbox
 from klaviyo_relay.contrib.sqlalchemy import SqlAlchemyStore
 from klaviyo_relay.errors import MarkFellBackError
@@ -19,7 +19,7 @@ from klaviyo_relay.outbox.shipper import Shipment
 from klaviyo_relay.redis_clients import connect
 from outboxes import ADA, rows_in, shipment_of, tracked
 
-CHUNK = shipper.BATCH_ROWS
+CHUNK = shipper.BATCH_COMMANDS
 
 
 # --- commit and rollback --------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_a_full_lane_holds_up_no_other(engine, relay, redis, lanes, impatient, u
 
 
 def test_a_batch_has_a_most_of_bytes(sqlite_engine, redis, lanes, monkeypatch):
-    monkeypatch.setattr(shipper, "BATCH_BYTES", 500)
+    monkeypatch.setattr(lane_entrance, "BATCH_BYTES", 500)
     ids = tracked(sqlite_engine, range(7))
     shipment = shipment_of(SqlAlchemyStore(sqlite_engine), redis)
 
@@ -282,6 +282,21 @@ def test_a_batch_has_a_most_of_bytes(sqlite_engine, redis, lanes, monkeypatch):
 
     assert 2 < steps <= 7
     assert lanes.ids() == ids
+
+
+def test_a_full_lane_is_complained_of_once_a_minute(
+    sqlite_engine, redis, relay, impatient, until, caplog
+):
+    redis.hset(Settings().keys.lane("default", "events").counts, "bytes", 10**9)
+    tracked(sqlite_engine, range(3))
+    relay(sqlite_engine)
+    until(lambda: caplog.records)
+    with sqlite_engine.begin() as connection:
+        outbox.identify(connection, email=ADA, first_name="Ada")
+    until(lambda: redis.xlen(Settings().keys.lane("default", "profiles").stream))
+
+    (said,) = caplog.records
+    assert "the lane default:events holds as many bytes as it may" in said.getMessage()
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -320,6 +335,25 @@ def test_a_fault_of_ours_is_logged_with_a_traceback_and_ends_nothing(
     until(lanes.length)
 
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.usefixtures("unwritable_log")
+@pytest.mark.parametrize("fault", [KeyError("ours"), MarkFellBackError(0)], ids=["ours", "a fall"])
+def test_a_log_that_cannot_be_written_ends_nothing(
+    sqlite_engine, relay, lanes, impatient, until, monkeypatch, fault
+):
+    faults, step = iter([fault]), Shipment.step
+
+    def fail_once(self):
+        for one in faults:
+            raise one
+        return step(self)
+
+    monkeypatch.setattr(Shipment, "step", fail_once)
+    tracked(sqlite_engine, [1])
+    relay(sqlite_engine)
+
+    until(lanes.length)
 
 
 def test_wake_is_faster_than_the_poll(sqlite_engine, relay, lanes, until):

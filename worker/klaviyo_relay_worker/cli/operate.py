@@ -16,9 +16,9 @@ from klaviyo_relay import validation
 from klaviyo_relay.errors import InvalidCommandError
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.marks import Marks
+from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipper import ship_orphans
 from klaviyo_relay_worker.app import check_broker_answers
 from klaviyo_relay_worker.checkup import check_redis, check_spool
 from klaviyo_relay_worker.key_checkup import check_keys
@@ -97,7 +97,7 @@ def _table(report: dict[str, Any]) -> str:
             age = f"{numbers['oldest_seconds']:>6.0f}s"
             lines.append(f"{account + ':' + lane:24}{row} {age}  {_state(numbers)}")
     spooled = report["spool"]
-    lines.append(f"spool on this machine: {spooled['pending']:,} pending")
+    lines.append(f"spool on this machine: {spooled['pending']:,} pending{_unreadable(spooled)}")
     lines.append(f"lost: {report['lost']}, surplus: {report['surplus']}")
     lines += [f"{name}: {text}" for name, text in _unchecked(report)]
     return "\n".join(lines)
@@ -198,7 +198,7 @@ def spool_status() -> None:
 def spool_flush() -> None:
     r"""Ship what processes of this machine left behind: after a crash, before a shutdown.
 
-    Exit code 0 if nothing is left, 1 otherwise.
+    Exit code 0 if nothing is left, 1 otherwise, or if files of another user may not be opened.
 
     \b
     Example:
@@ -207,6 +207,12 @@ def spool_flush() -> None:
     settings = Settings.from_env()
     entrance = LaneEntrance(connect(settings.redis_url), settings.keys, settings.lane_max_bytes)
     files = ship_orphans(entrance, settings)
-    left = spool_report(settings, entrance)["pending"]
-    click.echo(f"{files} files looked at, {left} commands left ({masked(settings.redis_url)})")
-    raise SystemExit(1 if left else 0)
+    report = spool_report(settings, entrance)
+    left = f"{report['pending']} commands left{_unreadable(report)}"
+    click.echo(f"{files} files looked at, {left} ({masked(settings.redis_url)})")
+    raise SystemExit(1 if report["pending"] or report["unreadable"] else 0)
+
+
+def _unreadable(report: dict[str, int]) -> str:
+    files = report["unreadable"]
+    return f", {files} {'file' if files == 1 else 'files'} of another user" if files else ""

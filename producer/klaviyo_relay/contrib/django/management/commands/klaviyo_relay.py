@@ -5,19 +5,20 @@ For lanes, dead letters and workers there is the command line `klaviyo-relay`.
 
 from __future__ import annotations
 
+import sqlite3
 from argparse import ArgumentParser
-from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from klaviyo_relay.contrib.django.configuration import read
+from klaviyo_relay.found_spool import opened
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.marks import Marks
+from klaviyo_relay.orphans import ship_orphans
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.settings import Settings, masked
-from klaviyo_relay.shipper import ship_orphans
-from klaviyo_relay.spool import opened, spool_paths
+from klaviyo_relay.spool import spool_paths
 
 
 class Command(BaseCommand):
@@ -43,11 +44,11 @@ class Command(BaseCommand):
             entrance.survey()
             if what == "flush":
                 ship_orphans(entrance, settings)
-            self._say(settings, waiting(settings, entrance), "answers")
+            self._say(settings, self._waiting(settings, entrance), "answers")
         except RedisError as error:
             if what == "flush":
                 raise CommandError(f"{masked(settings.redis_url)}: {error}") from error
-            self._say(settings, waiting(settings, None), f"does not answer: {error}")
+            self._say(settings, self._waiting(settings, None), f"does not answer: {error}")
         finally:
             entrance.close()
 
@@ -55,12 +56,15 @@ class Command(BaseCommand):
         self.stdout.write(f"Redis  {masked(settings.redis_url)} {redis}")
         self.stdout.write(f"Spool  {settings.spool_directory}: {left} commands wait")
 
-
-def waiting(settings: Settings, marks: Marks | None) -> int:
-    """Commands in this machine's spool files that Redis has not got; without Redis, all rows."""
-    found = 0
-    for path in spool_paths(settings.spool_directory, settings.digest):
-        # Gone is what somebody else has shipped and removed meanwhile.
-        with suppress(FileNotFoundError), opened(path) as file:
-            found += file.unshipped(marks)
-    return found
+    def _waiting(self, settings: Settings, marks: Marks | None) -> int:
+        """Commands in this machine's spool files that Redis has not got; without it, all rows."""
+        found = 0
+        for path in spool_paths(settings.spool_directory, settings.digest):
+            try:
+                with opened(path) as file:
+                    found += file.unshipped(marks)
+            except FileNotFoundError:  # shipped and removed by somebody else meanwhile
+                continue
+            except (OSError, sqlite3.DatabaseError) as error:  # another user's, or damaged
+                self.stderr.write(f"{path} cannot be read: {error}")
+        return found
