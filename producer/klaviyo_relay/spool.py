@@ -409,8 +409,8 @@ class OwnSpool(SpoolFile):
 
     def __init__(self, path: Path, lock: SpoolLock, *, durability: str) -> None:
         super().__init__(path, durability=durability)
-        self.lock = lock
-        self._files = files_of(path)
+        self.lock: SpoolLock = lock
+        self._files: tuple[Path, Path, Path] = files_of(path)
         self.pid: int = os.getpid()
         self.pin()
 
