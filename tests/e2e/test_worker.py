@@ -126,6 +126,9 @@ def test_an_application_installs_the_relay_in_its_own_celery_app(site, sandbox, 
     )
     queues = ["-Q", "klaviyo,klaviyo.deliver", "--pool", pool, "--concurrency", "2", "-l", "INFO"]
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", *queues]
+    if pool == "prefork":
+        # A child that is forked by a measured process may hang; see `environment.unmeasured`.
+        command = ["env", "-u", "COVERAGE_PROCESS_CONFIG", *command]
     worker = site.worker(command=command, PYTHONPATH=str(tmp_path))
     site.enqueue(*(Track(metric="M", email=f"p{n}@shop.io") for n in range(50)))
     sandbox.wait(events=50, timeout=60)

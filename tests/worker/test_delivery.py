@@ -256,6 +256,20 @@ def test_a_deletion_of_an_unknown_profile_is_done(house, sandbox):
     assert sandbox.summary()["deletions"] == 1
 
 
+def test_a_redriven_deletion_is_asked_for_once(house, sandbox):
+    house.enqueue(Identify(email="a@shop.io"))
+    house.work_off()
+    sandbox.set_faults([{"action": "refuse", "match": "a@shop.io", "times": 1}])
+    house.enqueue(DeleteProfile(email="a@shop.io"))
+    house.work_off()
+    [letter] = house.dead()
+    asked = house.requests_to(limits.DELETE_PROFILE)
+    house.letters.redrive([letter])
+    house.work_off()
+    assert house.numbers("privacy") == {"delivered": 1}
+    assert house.requests_to(limits.DELETE_PROFILE) - asked == 1
+
+
 # --- few requests ---------------------------------------------------------------------------------
 
 

@@ -189,6 +189,9 @@ class _Office(Office):
 class _DoorbellStep(bootsteps.StartStopStep):
     """Runs the doorbell and the watchdog as long as the worker runs."""
 
+    # A pool of processes is forked before: a child must not inherit a lock from a thread of ours.
+    requires = ("celery.worker.components:Pool",)
+
     office: _Office
     app: Celery
     ends_when_stalled: bool

@@ -19,6 +19,7 @@ from klaviyo_relay_worker.outcome import (
     Following,
     Outcome,
     Parked,
+    Parking,
     Rule,
 )
 from klaviyo_relay_worker.plan.batch import Entry, Facts
@@ -169,7 +170,8 @@ def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:
         reason=outcome.reason,
         attempts=entry.attempts + (failure is not None),
         since=entry.parked_at or now,
-        is_redriven=entry.is_redriven,
+        # Klaviyo has taken it since it was sent back: it is checked, and not asked for again.
+        is_redriven=entry.is_redriven and outcome.reason != Parking.CHECKED_AGAIN,
         is_alone=outcome.is_alone,
         paused_before=outcome.paused_before,
         rank=outcome.rank or entry.rank,

@@ -180,6 +180,24 @@ def test_an_unsubscribe_of_a_list_is_sent_for_members_only(talk):
     assert kinds == [Delivered, Delivered, Parked]
 
 
+def test_an_address_that_is_no_members_is_not_unsubscribed_with_one_that_is(talk):
+    entry = talk.entry(unsubscribe("a", phone_number="+4915112345678"))
+    [batch] = planned(talk, [entry])
+    ledger, requests = talk.converse(batch, Members(talk, "a@x.io"))
+    [row] = talk.body(requests[-1])["data"]["attributes"]["profiles"]["data"]
+    assert set(row["attributes"]) == {"email", "subscriptions"}
+    assert set(row["attributes"]["subscriptions"]) == {"email"}
+    assert isinstance(ledger.outcomes[entry.key], Delivered)
+
+
+def test_a_member_is_not_unsubscribed_of_a_channel_that_was_not_named(talk):
+    both = {"phone_number": "+4915112345678", "channels": ("sms",)}
+    entry = talk.entry(unsubscribe("a", **both))
+    ledger, requests = talk.converse(planned(talk, [entry])[0], Members(talk, "a@x.io"))
+    assert {one.endpoint for one in requests} == {limits.GET_LIST_PROFILES}
+    assert isinstance(ledger.outcomes[entry.key], Parked)
+
+
 def test_nothing_is_sent_where_nobody_is_a_member(talk):
     [batch] = planned(talk, talk.entries(unsubscribe("a")))
     _, requests = talk.converse(batch, Members(talk))

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from klaviyo_relay.commands import Channel, Command, Subscribe, Suppress, Unsubscribe, Unsuppress
 from klaviyo_relay_worker import limits
@@ -55,6 +56,7 @@ OTHERS_MOST = 100
 MEMBERSHIP_SETTLES_SECONDS = 30 * 60
 LOOK_AGAIN_SECONDS = 60.0
 _ADDRESSES = ("email", "phone_number")
+_ADDRESS_OF: dict[Channel, str] = {"email": "email", "sms": "phone_number"}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -285,11 +287,26 @@ def _members_of(
         why = next((failures[who] for who in identities if who in failures), None)
         if why is not None:
             ledger.refuse(part.entries, why)
-        elif members.isdisjoint(identities):
-            _look_again(part.entries, situation, ledger)
+        elif channels := _channels_of_members(part.command, members):
+            sent.append(Part(part.entries, _narrowed(part.command, channels)))
         else:
-            sent.append(part)
+            _look_again(part.entries, situation, ledger)
     return sent
+
+
+def _channels_of_members(command: Unsubscribe, members: set[str]) -> tuple[Channel, ...]:
+    """The channels of the addresses that are on the list; a stranger's would end everywhere."""
+    return tuple(
+        channel
+        for channel in command.consented_channels()
+        if identity(_ADDRESS_OF[channel], getattr(command, _ADDRESS_OF[channel])) in members
+    )
+
+
+def _narrowed(command: Unsubscribe, channels: tuple[Channel, ...]) -> Unsubscribe:
+    kept = {_ADDRESS_OF[channel] for channel in channels}
+    others = [name for name in _ADDRESSES if name not in kept]
+    return replace(command, channels=channels, **dict.fromkeys(others))
 
 
 def _look_again(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> None:
