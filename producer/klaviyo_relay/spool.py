@@ -421,16 +421,22 @@ class OwnSpool(SpoolFile):
         Raises:
             SpoolError: the directory or the file cannot be written.
         """
-        source = unique()
+        path = directory / f"{digest}-{unique()}{SPOOL_SUFFIX}"
+        lock = None
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = SpoolLock.take(directory / f"{digest}-{source}{LOCK_SUFFIX}")
-            path = directory / f"{digest}-{source}{SPOOL_SUFFIX}"
+            lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             if lock is None:  # pragma: no cover - the name is new, nobody else can hold it
                 raise SpoolError(f"the new spool file {path} is already locked")
             return cls(path, lock, durability=durability)
         except (OSError, sqlite3.Error) as error:
+            # Each command tries again while the disk is full: nothing may be left of each try.
+            if lock is not None:
+                lock.release()
+            for left in (*files_of(path), path.with_suffix(LOCK_SUFFIX)):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
             raise SpoolError(f"cannot write the spool directory {directory}: {error}") from error
 
     def retire(self) -> None:

@@ -672,6 +672,22 @@ def test_a_directory_that_cannot_be_made_is_a_spool_error(tmp_path):
         OwnSpool.create(tmp_path / "file" / "spool", DIGEST)
 
 
+def test_a_file_that_cannot_be_made_leaves_nothing_behind(directory, monkeypatch):
+    def refuse(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    directory.mkdir(parents=True, exist_ok=True)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(SpoolFile, "_connect", refuse)
+
+    for _ in range(20):
+        with pytest.raises(SpoolError, match="disk is full"):
+            OwnSpool.create(directory, DIGEST)
+
+    assert list(directory.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
 @forks
 def test_a_directory_that_may_not_be_written_is_a_spool_error(in_forked_child):
     with tempfile.TemporaryDirectory() as name:

@@ -10,14 +10,32 @@ from klaviyo_relay_worker.klaviyo.exchange import Answer
 from klaviyo_relay_worker.outcome import Effect, Reason
 
 
-def judged(status, failures=0, chance=0.5, **headers):
+def judged(status, failures=0, chance=0.5, body=b"", **headers):
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return judge.interruption(Answer(status, names, b""), failures, lambda: chance)
+    return judge.interruption(Answer(status, names, body), failures, lambda: chance)
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 404, 409, 413, 422])
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 409, 413, 422])
 def test_an_answer_about_the_commands_interrupts_nothing(status):
     assert judged(status) is None
+
+
+def test_a_document_of_klaviyos_interrupts_nothing():
+    assert judged(200, body=b'{"data": []}') is None
+    assert judged(404, body=b'{"errors": [{"code": "not_found"}]}') is None
+
+
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"[]", b'"ok"'])
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_page_of_something_in_between_is_no_delivery(status, body):
+    snooze = judged(status, body=body)
+    assert (snooze.reason, snooze.is_failure, snooze.effect) == (Reason.OUTAGE, True, Effect.OPEN)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Not Found</html>", b"{}"])
+def test_a_404_without_klaviyos_word_is_a_wrong_address_and_no_commands_fault(body):
+    snooze = judged(404, body=body)
+    assert (snooze.reason, snooze.effect) == (Reason.MISCONFIGURED, Effect.NONE)
 
 
 @pytest.mark.parametrize(

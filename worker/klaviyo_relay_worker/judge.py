@@ -30,7 +30,7 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
         random: gives numbers in [0, 1).
     """
     status = answer.status
-    if answer.is_accepted or status in _ABOUT_COMMANDS:
+    if _is_about_commands(answer):
         return None
     told: dict[str, Any] = {"detail": str(status), "status": status, "effect": _effect(status)}
     if status == 429:
@@ -44,10 +44,22 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
     return Snooze(backoff(failures + 1, random()), Reason.OUTAGE, is_failure=True, **told)
 
 
+def _is_about_commands(answer: Answer) -> bool:
+    """Whether it is Klaviyo's own word on the commands, and no page of something in between."""
+    if answer.is_accepted:
+        return not answer.body or answer.body.lstrip().startswith(b"{")
+    if answer.status == 404:  # also what a wrong KLAVIYO_API_URL brings about
+        document = answer.document()
+        return isinstance(document, dict) and bool(document.get("errors"))
+    return answer.status in _ABOUT_COMMANDS
+
+
 def _effect(status: int) -> Effect:
     """A server error says nothing of what was done before it; an edge's, not even that it ended."""
     if 300 <= status < 500:
         return Effect.NONE
+    if status < 300:  # a page that is not Klaviyo's; what stands behind it may have the request
+        return Effect.OPEN
     return Effect.OPEN if status in _OF_THE_EDGE else Effect.ENDED
 
 
