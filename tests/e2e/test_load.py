@@ -414,7 +414,8 @@ def test_rows_wait_for_room_in_a_full_lane(site, write, until):
     landed = site.redis.xlen(stream)
     assert 0 < landed < 5_000
     noted = json.loads(Path(f"{path}.checkpoint").read_bytes())
-    assert (noted["position"]["row"], noted["is_complete"]) == (landed, False)
+    # It may be behind by what landed of the last rows: Redis's mark knows of those.
+    assert (noted["position"]["row"] <= landed, noted["is_complete"]) == (True, False)
     assert summary_of(site, path, *ORDERS)["added"] == 5_000 - landed
     assert orders_of(site) == once(5_000)
 

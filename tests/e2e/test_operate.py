@@ -74,7 +74,7 @@ def test_the_json_of_status_has_the_shape_that_the_documents_name(site, run):
     assert (done.exit_code, set(report)) == (0, {"accounts", "spool", "lost", "surplus"})
     assert set(report["accounts"]["default"]) == {"lanes"}
     assert set(report["accounts"]["default"]["lanes"]["events"]) == LANE
-    assert set(report["spool"]) == {"pending", "orphans"}
+    assert set(report["spool"]) == {"pending", "orphans", "unreadable"}
 
 
 def test_a_pause_is_said_and_seen_and_ended(site, run):
