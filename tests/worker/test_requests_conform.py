@@ -262,7 +262,8 @@ def test_the_openapi_document_allows_every_query(requests):
 
 
 def test_the_openapi_document_allows_the_queries_of_import_jobs(talk):
-    batch = imports.look_at(imports.Job("01J", [[talk.entry(Identify(email="ada@lovelace.dev"))]]))
+    job = imports.Job("01J", [[talk.entry(Identify(email="ada@lovelace.dev"))]])
+    batch = imports.look_at(job, {})
     _, looks = talk.converse(batch, Obliging(talk, has_list=True))
     assert [one.endpoint for one in looks] == [limits.GET_IMPORT_JOB, limits.GET_IMPORT_ERRORS]
     for one in [*looks, strays.jobs_request()]:
