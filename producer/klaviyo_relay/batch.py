@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from klaviyo_relay import validation
 from klaviyo_relay.backoff import Backoff
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import new_ids, wrap
@@ -105,9 +104,9 @@ def enqueue_many(
 ) -> Enqueued:
     """See `Producer.enqueue_many`; closes the entrance."""
     loading = Loading(entrance, _source(source), timeout, settings)
-    remaining = _numbered(commands)
     given = 0
     try:
+        remaining = _numbered(commands)
         while numbered := _next_commands(remaining):
             chunk = _Chunk(account, bulk=bulk)
             error = chunk.add_all(numbered.commands) or numbered.error
@@ -122,7 +121,7 @@ def enqueue_many(
 
 
 def _source(name: str | None) -> str:
-    return unique(LOAD) if name is None else LOAD + validation.text("source", name)
+    return unique(LOAD) if name is None else LOAD + name
 
 
 def _numbered(commands: Iterable[Command]) -> Iterator[tuple[int, Command]]:

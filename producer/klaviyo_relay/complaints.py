@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from klaviyo_relay.errors import RelayError
 
@@ -26,12 +28,18 @@ class Complaints:
         return True
 
 
-def saying() -> AbstractContextManager[None]:
+@contextmanager
+def saying() -> Iterator[None]:
     """For what a thread logs that nobody would start anew.
 
-    A log that cannot be written, since its disk is full or a filter fails, does not end it.
+    A log that cannot be written, since its disk is full or a filter fails, does not end it. What
+    failed goes to the standard error, as logging's own handlers do with it.
     """
-    return suppress(Exception)
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - a filter, or a handler, may raise anything
+        with suppress(Exception):  # there may be no standard error, and nobody else to tell
+            traceback.print_exc()
 
 
 def is_weather(error: Exception, *more: type[Exception]) -> bool:

@@ -66,7 +66,7 @@ reading = threading.RLock()
 
 def _locks_at_fork() -> Iterator[threading.RLock]:
     if _open_files:
-        with suppress(ImportError):  # as in some builds of Python; see `_keep_inherited`
+        with suppress(ImportError):  # the child says so, when `_keep_inherited` needs it
             import ctypes  # noqa: F401 - another thread of ours may not be at it during the fork
     yield reading
     yield from [spool.append_lock for spool in _open_files]
@@ -364,6 +364,15 @@ def _first_bytes(found: Iterable[tuple[int, str, Any]], bytes_most: float) -> li
     return rows
 
 
+def _take_back(made: Iterable[Path], lock: SpoolLock | None) -> None:
+    """Remove what was made of a spool; what cannot be removed counts as a dead process's."""
+    for path in (*made, *((lock.path,) if lock is not None else ())):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    if lock is not None:
+        lock.release()
+
+
 def _reason(path: Path, error: sqlite3.Error) -> SpoolError:
     """The disk is full, read-only or failing; or else the file is damaged, or closed for that."""
     kind = SpoolFullError if isinstance(error, sqlite3.OperationalError) else SpoolDamagedError
@@ -422,21 +431,19 @@ class OwnSpool(SpoolFile):
             SpoolError: the directory or the file cannot be written.
         """
         path = directory / f"{digest}-{unique()}{SPOOL_SUFFIX}"
-        lock = None
+        lock: SpoolLock | None = None
+        made: tuple[Path, ...] = ()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = SpoolLock.take(path.with_suffix(LOCK_SUFFIX))
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            made = files_of(path)
             if lock is None:  # pragma: no cover - the name is new, nobody else can hold it
                 raise SpoolError(f"the new spool file {path} is already locked")
             return cls(path, lock, durability=durability)
         except (OSError, sqlite3.Error) as error:
             # Each command tries again while the disk is full: nothing may be left of each try.
-            if lock is not None:
-                lock.release()
-            for left in (*files_of(path), path.with_suffix(LOCK_SUFFIX)):
-                with suppress(OSError):
-                    left.unlink(missing_ok=True)
+            _take_back(made, lock)
             raise SpoolError(f"cannot write the spool directory {directory}: {error}") from error
 
     def retire(self) -> None:

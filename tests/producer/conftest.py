@@ -23,8 +23,9 @@ from klaviyo_relay import Producer, Settings, orphans, shipment
 from klaviyo_relay.envelope import Envelope, decode
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.lane_entrance import LaneEntrance
-from klaviyo_relay.spool import SpoolFile, spool_paths
+from klaviyo_relay.spool import OwnSpool, SpoolFile, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
+from spool_files import DIGEST
 
 
 class Entry(NamedTuple):
@@ -230,3 +231,17 @@ def unwritable_log() -> Iterator[None]:
     logger.addHandler(handler)
     yield
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """For spool files; it is not there yet."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(directory: Path) -> Iterator[OwnSpool]:
+    """A file of this process."""
+    made = OwnSpool.create(directory, DIGEST)
+    yield made
+    made.close()

@@ -4,7 +4,7 @@ import time
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from klaviyo_relay.complaints import Complaints, is_weather
+from klaviyo_relay.complaints import Complaints, is_weather, saying
 from klaviyo_relay.errors import BackpressureError
 
 
@@ -52,3 +52,17 @@ def test_what_the_surroundings_do_is_weather(error):
 @pytest.mark.parametrize("error", [TypeError(), ZeroDivisionError(), sqlite3.DatabaseError()])
 def test_what_we_did_ourselves_is_not(error):
     assert not is_weather(error)
+
+
+def test_a_log_that_fails_ends_nothing_and_says_so_on_the_standard_error(capsys):
+    with saying():
+        raise OSError("no space left for the log")
+
+    assert "no space left for the log" in capsys.readouterr().err
+
+
+def test_a_log_that_fails_ends_nothing_without_a_standard_error(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+
+    with saying():
+        raise OSError("no space left for the log")

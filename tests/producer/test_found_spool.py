@@ -8,21 +8,7 @@ from klaviyo_relay.keys import Keys
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.salvage import salvage
 from klaviyo_relay.spool import OwnSpool, SpoolLock, source_of
-
-DIGEST = "0a1b2c3d"
-EVENTS = "default:events"
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "spool"
-
-
-@pytest.fixture
-def spool(directory):
-    made = OwnSpool.create(directory, DIGEST)
-    yield made
-    made.close()
+from spool_files import DIGEST, EVENTS
 
 
 def rows(*messages):

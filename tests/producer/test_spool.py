@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import descriptors
 from klaviyo_relay import spool as spool_module
 from klaviyo_relay.errors import SpoolError, SpoolFullError
 from klaviyo_relay.salvage import salvage
@@ -24,23 +25,9 @@ from klaviyo_relay.spool import (
     milliseconds,
     spool_paths,
 )
-
-DIGEST = "0a1b2c3d"
-EVENTS, PROFILES = "default:events", "default:profiles"
+from spool_files import DIGEST, EVENTS, PROFILES
 
 forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "spool"
-
-
-@pytest.fixture
-def spool(directory):
-    made = OwnSpool.create(directory, DIGEST)
-    yield made
-    made.close()
 
 
 def rows(*messages, lane=EVENTS, at=1):
@@ -603,20 +590,15 @@ def test_a_file_with_a_row_that_came_in_meanwhile_is_not_removed(spool):
     assert content(spool.path) == [b"a", b"b", b"c"]
 
 
+@descriptors.listed
 def test_a_removed_file_takes_no_room_on_the_disk(directory):
-    def open_files():
-        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-        return [str(link.readlink()) for link in links]
-
-    if not Path("/proc/self/fd").is_dir():
-        pytest.skip("no /proc on this system")
     spool = OwnSpool.create(directory, DIGEST)
     spool.append(rows(b"a"))
-    assert any(spool.source in target for target in open_files())
+    assert any(spool.source in target for target in descriptors.open_files())
 
     spool.discard(1)
 
-    assert not any(spool.source in target for target in open_files())
+    assert not any(spool.source in target for target in descriptors.open_files())
 
 
 # --- a disk that takes no more --------------------------------------------------------------------
@@ -672,12 +654,13 @@ def test_a_directory_that_cannot_be_made_is_a_spool_error(tmp_path):
         OwnSpool.create(tmp_path / "file" / "spool", DIGEST)
 
 
+@descriptors.listed
 def test_a_file_that_cannot_be_made_leaves_nothing_behind(directory, monkeypatch):
     def refuse(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
     directory.mkdir(parents=True, exist_ok=True)
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors.open_files()
     monkeypatch.setattr(SpoolFile, "_connect", refuse)
 
     for _ in range(20):
@@ -685,7 +668,7 @@ def test_a_file_that_cannot_be_made_leaves_nothing_behind(directory, monkeypatch
             OwnSpool.create(directory, DIGEST)
 
     assert list(directory.iterdir()) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    assert descriptors.open_files() == before
 
 
 @forks

@@ -4,18 +4,10 @@ import stat
 import pytest
 
 from klaviyo_relay.found_spool import opened
-from klaviyo_relay.spool import OwnSpool
 from klaviyo_relay.upkeep import CHECKPOINT_BYTES, CHECKPOINT_ROWS, Upkeep
 from spool_files import EVENTS
 
 LARGE = b"x" * 400_000
-
-
-@pytest.fixture
-def spool(tmp_path):
-    made = OwnSpool.create(tmp_path / "spool", "0a1b2c3d")
-    yield made
-    made.close()
 
 
 # --- the log --------------------------------------------------------------------------------------

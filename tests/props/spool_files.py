@@ -13,6 +13,8 @@ from klaviyo_relay.envelope import Envelope, encode, new_id
 from klaviyo_relay.spool import OwnSpool, milliseconds
 
 ADA = "ada@lovelace.dev"
+# Of the files of some application.
+DIGEST = "0a1b2c3d"
 EVENTS, PROFILES = "default:events", "default:profiles"
 
 
