@@ -10,6 +10,7 @@ import pytest
 
 from klaviyo_relay import Producer, Settings, Track
 from klaviyo_relay_worker.embedded import PrivateRedis
+from spool_files import EVENTS, closed_to_us, left_behind
 
 
 def test_a_tracked_event_waits_in_its_lane_and_status_says_so(site):
@@ -166,8 +167,10 @@ def test_a_command_is_explained_from_its_lane_to_its_dead_letter(site, dead_ids)
     report = json.loads(site.run("explain", identity, "--json").stdout)
     assert [(place["place"], place["before"]) for place in report["places"]] == [("backlog", 0)]
     assert [record["what"] for record in report["journal"]][-2:] == ["dead", "redriven"]
+    closed_to_us(left_behind(site.settings, EVENTS))
     unknown = site.run("explain", "nobody")
     assert unknown.returncode == 1
+    assert "1 more may not be opened: ask as the user who made them" in unknown.stdout
     assert "not found in default:events; its journal goes back to" in unknown.stdout
     away = site.run("explain", "nobody", KLAVIYO_RELAY_REDIS_URL="redis://127.0.0.1:1/0")
     assert away.returncode == 1

@@ -23,6 +23,7 @@ from klaviyo_relay_worker.fingerprints import digest_of
 from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Failure, Following, Parked, Rule
 from klaviyo_relay_worker.plan.batch import Exchange, Facts
 from settled_lanes import SettledLane
+from spool_files import EVENTS, closed_to_us, left_behind
 
 FACTS = Facts(accepted=Exchange("POST /api/events", 202), refused=Exchange("POST /api/x", 400))
 WHY = Failure(status=400, code="invalid", title="Bad", detail="is wrong", pointer="/data")
@@ -203,6 +204,14 @@ def test_a_command_in_the_spool_is_found_without_redis_and_with_it(desk, tmp_pat
         desk.redis.hset(desk.lane.keys.marks, source, f"{mark}@0")
         [place] = Explainer(desk.redis, settings).explain(identity).places
         assert (place.is_shipped, place.is_orphaned) == (is_shipped, True)
+
+
+def test_files_that_may_not_be_opened_are_counted_where_nothing_is_found(desk, tmp_path):
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", spool_dir=tmp_path / "spool")
+    closed_to_us(left_behind(settings, EVENTS))
+    left_behind(settings, EVENTS)
+    found = Explainer(desk.redis, settings).explain(new_id())
+    assert (found.spool_files, found.unreadable_files) == (1, 1)
 
 
 def test_every_rule_that_drops_has_a_meaning():

@@ -92,8 +92,11 @@ class Explainer:
         except RedisError as error:
             found.redis, marks = str(error), None
         for places in look(identity, self._settings, marks, with_payload=self._with_payload):
-            found.spool_files += 1
-            found.places += places
+            if places is None:
+                found.unreadable_files += 1
+            else:
+                found.spool_files += 1
+                found.places += places
         if marks is not None:
             self._ask_lanes(found)
         return found

@@ -123,6 +123,7 @@ class Explanation(Struct):
         places: where it is; usually one, or none if it is settled.
         journal: what happened to it, oldest first.
         spool_files: how many files of this machine were looked at.
+        unreadable_files: how many could not be, because they are another user's.
         lanes: those that were looked at, each with the time from which on its journal tells.
         redis: "" or why Redis was not asked.
         created_list: the id of the list that it made or found, if it was a create_list.
@@ -133,6 +134,7 @@ class Explanation(Struct):
     places: list[Place] = field(default_factory=list)
     journal: list[Record] = field(default_factory=list)
     spool_files: int = 0
+    unreadable_files: int = 0
     lanes: dict[str, datetime | None] = field(default_factory=dict)
     redis: str = ""
     created_list: str = ""

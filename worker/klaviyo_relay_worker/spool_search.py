@@ -23,10 +23,10 @@ _PAGE = 1_000
 
 def look(
     identity: str, settings: Settings, marks: Marks | None, *, with_payload: bool
-) -> Iterator[list[InSpool]]:
+) -> Iterator[list[InSpool] | None]:
     """The rows that hold a command, file by file; a file without one gives an empty list.
 
-    A file that may not be opened gives none.
+    None stands for a file that may not be opened, since another user's process has made it.
 
     Args:
         identity: the command's id.
@@ -42,7 +42,8 @@ def look(
         try:
             with locked(path) as lock:
                 rows = [row for row in _rows(path, lock) if row[2].startswith(head)]
-        except OSError:  # another user's
+        except OSError:
+            yield None
             continue
         is_orphaned = lock is not None
         yield [

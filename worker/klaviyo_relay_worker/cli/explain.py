@@ -58,6 +58,8 @@ def _lines(found: Explanation, settings: Settings) -> Iterator[str]:
         yield f"the list is {found.created_list}"
     if not found.is_known:
         yield f"not found in {found.spool_files} spool files in {settings.spool_directory}"
+        if found.unreadable_files:
+            yield f"{found.unreadable_files} more may not be opened: ask as the user who made them"
         yield from _unknown_lanes(found)
     if found.redis:
         yield f"Redis was not asked ({masked(settings.redis_url)}): {found.redis}"
