@@ -8,7 +8,9 @@ import pytest
 
 from klaviyo_relay_worker.cli.plain_text import plain, plain_json
 
-NASTY = ["\x1b[2J", "a\nb", "\r", "\x9b31m", "\u202eevil", "\u2028", "\x7f", "\ufeff", "\ud800"]
+NASTY = ["\x1b[2J", "a\nb", "\r", "\x9b31m", "\u202eevil", "\u2028", "\x7f", "\ufeff"]
+# Soft hyphen, zero width space, word joiner, a tag: whoever reads sees nothing.
+NASTY += ["pay\u00adpal", "pay\u200bpal", "\u2060", "\U000e0041", "\ud800"]
 
 
 @pytest.mark.parametrize("text", NASTY, ids=ascii)

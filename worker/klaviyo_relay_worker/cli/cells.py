@@ -1,8 +1,7 @@
-"""Cells: one value as text, of a width that is known, without power over a terminal."""
+"""Cells: one value as text, of a width that is known."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from datetime import UTC, datetime
 
@@ -24,18 +23,6 @@ def text_of(value: object, *, is_for_eyes: bool = False) -> str:
         text = value.isoformat(" ", "seconds") if is_for_eyes else value.isoformat()
         return text.replace("+00:00", "Z") if value.utcoffset() == UTC.utcoffset(None) else text
     return msgspec.json.encode(value).decode()
-
-
-def harmless(text: str) -> str:
-    r"""The same with all that is invisible written out, as `\u001b`.
-
-    Names and properties are foreign: an escape sequence in them would move the cursor, a line feed
-    forge a row, a bidirectional override turn a line around. JSON stays the same document, since
-    such characters stand in its strings only, and strings may have them this way.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def width_of(text: str) -> int:

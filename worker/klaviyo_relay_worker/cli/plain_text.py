@@ -1,29 +1,27 @@
 """Plain text: what others wrote, made harmless for a terminal.
 
-Klaviyo's words, and the commands of applications, may hold control characters: escape sequences
-that colour, move or retitle a terminal (ECMA-48), new lines that fake a second line of output, and
-signs that turn the direction of reading (Unicode Standard Annex 9).
+Klaviyo's words, the commands of applications, and names and properties of profiles are foreign.
+They may hold escape sequences that colour, move or retitle a terminal (ECMA-48), line feeds that
+forge a second line of output, signs that turn the direction of reading (Unicode Standard Annex 9),
+and signs that nobody sees.
 """
 
 from __future__ import annotations
 
-import re
-
-# C0, DEL and C1; line and paragraph separators; the controls of direction; U+FEFF; surrogates.
-_CONTROLS = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
-_ANY = re.compile(f"[{_CONTROLS}]")
-_IN_JSON = re.compile(f"(?!\n)[{_CONTROLS}]")
+import json
 
 
 def plain(text: str) -> str:
-    r"""The text on one line, each control character as its escape, such as \u001b."""
-    return _ANY.sub(_escape, text)
+    r"""The text on one line, with all that is invisible written out, such as \u001b.
+
+    A JSON document of one line stays the same document, since such characters stand in its strings
+    only, and strings may have them this way.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def plain_json(document: bytes) -> str:
-    r"""A JSON document for a terminal: the same value, control characters as \u001b."""
-    return _IN_JSON.sub(_escape, document.decode())
-
-
-def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    """A JSON document of several lines for a terminal: the same value."""
+    return "\n".join(map(plain, document.decode().split("\n")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from klaviyo_relay.errors import RelayError
-from klaviyo_relay_worker.cli.cells import harmless
+from klaviyo_relay_worker.cli.plain_text import plain
 from klaviyo_relay_worker.errors import RateLimitError, RefusedError
 
 
@@ -15,4 +15,4 @@ def sentence(error: RelayError) -> str:
     if isinstance(error, RefusedError):
         details = dict.fromkeys(one.detail for one in error.failures if one.detail)
         text += "".join(f"; {detail}" for detail in details)
-    return harmless(text)
+    return plain(text)

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from klaviyo_relay_worker.cli.cells import harmless, width_of
+from klaviyo_relay_worker.cli.cells import width_of
 from klaviyo_relay_worker.cli.get.columns import EVENTS, LISTS
 from klaviyo_relay_worker.cli.get.formats import Csv, Ndjson, Table
+from klaviyo_relay_worker.cli.plain_text import plain
 from klaviyo_relay_worker.klaviyo.resources import (
     Event,
     MailingList,
@@ -35,7 +36,7 @@ TIME = datetime(2026, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
     ],
 )
 def test_no_foreign_text_has_power_over_a_terminal(foreign):
-    assert harmless(foreign).isprintable()
+    assert plain(foreign).isprintable()
     table = Table(LISTS.table, 80).page([MailingList(id="A", name=foreign)])
     assert len(table.splitlines()) == 2
     assert table.replace("\n", "").isprintable()

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from klaviyo_relay_worker.cli.cells import fitted, harmless, text_of, width_of
+from klaviyo_relay_worker.cli.cells import fitted, text_of, width_of
 from klaviyo_relay_worker.cli.get.columns import Columns
+from klaviyo_relay_worker.cli.plain_text import plain
 
 _GAP = "  "
 # Narrower than this no column is made, to fit the terminal: the line is cut then.
@@ -59,7 +60,7 @@ class Table:
         return "".join(self._line(row) + "\n" for row in rows)
 
     def _cell(self, value: object) -> str:
-        return harmless(text_of(value, is_for_eyes=self._width is not None))
+        return plain(text_of(value, is_for_eyes=self._width is not None))
 
     def _measured(self, rows: list[list[str]]) -> list[int]:
         widths = [max(map(width_of, cells)) for cells in zip(*rows, strict=True)]
@@ -100,7 +101,7 @@ class Details:
 
     def _item(self, item: object) -> str:
         cells = [
-            (name, harmless(text_of(value, is_for_eyes=self._is_for_eyes)))
+            (name, plain(text_of(value, is_for_eyes=self._is_for_eyes)))
             for name, read in self._columns
             if (value := read(item)) not in (None, {}, "")
         ]
@@ -116,7 +117,7 @@ class Ndjson:
 
     def page(self, items: Sequence[Any]) -> str:
         """A line an item."""
-        return "".join(harmless(self._encoder.encode(item).decode()) + "\n" for item in items)
+        return "".join(plain(self._encoder.encode(item).decode()) + "\n" for item in items)
 
     def end(self) -> str:
         """Nothing."""
@@ -135,7 +136,7 @@ class Csv:
     def __init__(self, columns: Columns, *, has_header: bool, is_for_eyes: bool) -> None:
         self._columns = columns
         self._owes_header = has_header
-        self._clean = harmless if is_for_eyes else str
+        self._clean = plain if is_for_eyes else str
 
     def page(self, items: Sequence[Any]) -> str:
         """A record an item; the header before the first page, even if that is empty."""
