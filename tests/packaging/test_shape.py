@@ -40,9 +40,9 @@ _BRANCHES = (
     ast.If,
     ast.IfExp,
     ast.While,
-    ast.comprehension,
     ast.match_case,
 )
+_WITH_ELSE = (ast.AsyncFor, ast.For, ast.Try, ast.TryStar, ast.While)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -81,10 +81,17 @@ def _docstring_lines(tree: ast.Module) -> Iterator[int]:
 
 
 def complexity(function: Function) -> int:
-    """Ways through it. As radon counts, `and`, `or`, comprehensions and ternaries are ways too."""
-    nodes = list(ast.walk(function))
-    ways = sum(isinstance(node, _BRANCHES) for node in nodes)
-    return 1 + ways + sum(len(node.values) - 1 for node in nodes if isinstance(node, ast.BoolOp))
+    """Ways through it, as radon counts them: within `and`, comprehensions and ternaries, too."""
+    return 1 + sum(map(_ways, ast.walk(function)))
+
+
+def _ways(node: ast.AST) -> int:
+    if isinstance(node, ast.BoolOp):
+        return len(node.values) - 1
+    if isinstance(node, ast.comprehension):
+        return 1 + len(node.ifs)
+    has_else = isinstance(node, _WITH_ELSE) and bool(node.orelse)
+    return isinstance(node, _BRANCHES) + has_else
 
 
 def over(most: int, found: dict[str, int]) -> list[str]:

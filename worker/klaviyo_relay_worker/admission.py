@@ -9,7 +9,7 @@ privacy      tombstones are planted, and older commands purged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
@@ -95,13 +95,16 @@ class Admission:
             return {}
         people = {who for entry in entries for who in entry.identities}
         stones = self._tombstones.find(list(people))
-        outcomes: dict[str, Outcome] = {}
-        for entry in entries if stones else ():
+        return dict(self._judged(entries, stones, now)) if stones else {}
+
+    def _judged(
+        self, entries: Sequence[Entry], stones: Mapping[str, Tombstone], now: float
+    ) -> Iterator[tuple[str, Outcome]]:
+        for entry in entries:
             of_person = {who: stones[who] for who in entry.identities if who in stones}
             outcome = self._judge(entry, of_person, now) if of_person else None
             if outcome is not None:
-                outcomes[entry.key] = outcome
-        return outcomes
+                yield entry.key, outcome
 
     def _judge(self, entry: Entry, stones: Mapping[str, Tombstone], now: float) -> Outcome | None:
         at = entry.envelope.at
@@ -190,14 +193,19 @@ class PrivacyAdmission(Admission):
             self._tombstones.plant(who, at)
         stones = self._tombstones.find(list(people))
         unseen = {who: stone for who, stone in stones.items() if stone.awaits is None}
-        if unseen:
-            tokens = self._erasure.planners()
-            for who, stone in unseen.items():
-                self._tombstones.wait_for(who, stone.at, tokens)
-            stones.update(self._tombstones.find(list(unseen)))
-        wanted = {who for who, stone in stones.items() if who in unseen or stone.answered}
-        self._erasure.purge({who: stones[who] for who in wanted})
+        seen_now = self._note_planners(unseen)
+        answered = {who: stone for who, stone in stones.items() if stone.answered}
+        self._erasure.purge({**answered, **unseen, **seen_now})
         return {}
+
+    def _note_planners(self, unseen: Mapping[str, Tombstone]) -> Mapping[str, Tombstone]:
+        """Whom each of these must wait for; returns them as they are then."""
+        if not unseen:
+            return {}
+        tokens = self._erasure.planners()
+        for who, stone in unseen.items():
+            self._tombstones.wait_for(who, stone.at, tokens)
+        return self._tombstones.find(list(unseen))
 
     def leaving(self, batch: Batch, _now: float) -> Outcomes:
         """Note that Klaviyo is asked, which tells a later attempt that it is not the first."""

@@ -142,7 +142,7 @@ class Intake:
         alone = [entry for entry in takewhile(_is_parked, self.waiting) if entry.is_alone]
         if not alone:
             return self.waiting
-        names = {who for entry in alone for who in fence_of(entry.command) if self._keeps_order}
+        names = self._held_by(alone)
         keys = {entry.key for entry in alone}
         others = [
             entry
@@ -150,6 +150,11 @@ class Intake:
             if entry.key not in keys and names.isdisjoint(entry.identities)
         ]
         return self._free(others, names)
+
+    def _held_by(self, entries: Sequence[Entry]) -> frozenset[str]:
+        if not self._keeps_order:
+            return frozenset()
+        return frozenset().union(*(fence_of(entry.command) for entry in entries))
 
     def _free(self, entries: Sequence[Entry], held: Iterable[str]) -> Sequence[Entry]:
         return free(entries, held) if self._lane.family == "lists" else entries

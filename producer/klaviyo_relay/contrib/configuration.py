@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from klaviyo_relay.errors import ConfigurationError
@@ -21,16 +21,8 @@ def read_settings(given: Mapping[str, Any], label: str) -> Settings:
         ConfigurationError: with every fault found, unknown names among them.
     """
     known = [name.upper() for name in Settings.__struct_fields__]
-    faults = [
-        f"{label.format(name)} is unknown; known are {', '.join(known)}"
-        for name in given
-        if name not in known
-    ]
-    texts = {
-        PREFIX + name: str(value)
-        for name, value in given.items()
-        if name in known and value is not None
-    }
+    faults = list(_unknown(given, known, label))
+    texts = {PREFIX + name: str(given[name]) for name in known if given.get(name) is not None}
     try:
         settings = Settings.from_env({**os.environ, **texts})
     except ConfigurationError as error:
@@ -39,6 +31,12 @@ def read_settings(given: Mapping[str, Any], label: str) -> Settings:
         if not faults:
             return settings
     raise ConfigurationError(faults)
+
+
+def _unknown(given: Iterable[str], known: Collection[str], label: str) -> Iterator[str]:
+    for name in given:
+        if name not in known:
+            yield f"{label.format(name)} is unknown; known are {', '.join(known)}"
 
 
 def _named(fault: str, texts: Mapping[str, str], label: str) -> str:

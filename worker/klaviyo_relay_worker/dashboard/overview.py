@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -154,11 +154,14 @@ class Overviews:
         counts = {lane.name: lane.numbers["dead"] for one in accounts for lane in one.lanes}
         if self._dead and self._dead[1] == counts and now - self._dead[0] < _GROUPS_FRESH_SECONDS:
             return self._dead[2]
-        lanes = [name for name, count in counts.items() if count]
-        groups = groups_of(head for name in lanes for head in self._heads.scan(name, SCANNED_MOST))
-        view = DeadView(sum(counts.values()), sum(one.count for one in groups), groups)
+        view = self._groups(counts)
         self._dead = (now, counts, view)
         return view
+
+    def _groups(self, counts: Mapping[str, int]) -> DeadView:
+        lanes = [name for name, count in counts.items() if count]
+        groups = groups_of(head for name in lanes for head in self._heads.scan(name, SCANNED_MOST))
+        return DeadView(sum(counts.values()), sum(one.count for one in groups), groups)
 
 
 _WAITS = {

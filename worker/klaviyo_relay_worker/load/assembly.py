@@ -5,7 +5,7 @@ An empty cell, of text or of a database, is absent: it neither sets nor clears a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Any, Protocol
@@ -55,19 +55,13 @@ class _Table:
         self._width = len(columns)
         self._is_text = is_text
         self._constants = roles.constants
-        self._slots: tuple[_Slot, ...] = tuple(
-            (at, field, None if is_text and convert is cells.text else convert)
-            for at, column in enumerate(columns)
-            for field, convert in roles.fields.get(column, ())
-        )
+        self._slots: tuple[_Slot, ...] = tuple(_slots(roles, columns, is_text=is_text))
         others = _properties(roles, columns)
         self._names = tuple(columns[at] for at in others)
         self._pick = _picker(others)
-        self._used = (
-            *((at, field) for at, field, _ in self._slots),
-            *((at, f"properties.{columns[at]}") for at in others),
-            *((at, column) for at, column in enumerate(columns) if column == roles.key),
-        )
+        named = [(at, f"properties.{columns[at]}") for at in others]
+        key = [(at, column) for at, column in enumerate(columns) if column == roles.key]
+        self._used = (*((at, field) for at, field, _ in self._slots), *named, *key)
         self._typed = tuple(
             (name, roles.typed[name]) for name in self._names if name in roles.typed
         )
@@ -152,6 +146,12 @@ class _Objects:
             if name in found:
                 found[name] = convert(f"properties.{name}", found[name])
         _merge(arguments, found)
+
+
+def _slots(roles: Roles, columns: Sequence[str], *, is_text: bool) -> Iterator[_Slot]:
+    for at, column in enumerate(columns):
+        for field, convert in roles.fields.get(column, ()):
+            yield at, field, None if is_text and convert is cells.text else convert
 
 
 def _present(named: Iterable[tuple[str, Any]]) -> Arguments:

@@ -13,7 +13,7 @@ is sent, and a late one against Klaviyo, too; what is withdrawn since is not sen
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.subscriptions import is_late, wanted_at_klaviyo
 from klaviyo_relay_worker.plan.withdrawals import (
     ConsentFacts,
+    addresses_of,
     place_of,
     place_of_list,
     still_wanted,
@@ -56,7 +57,6 @@ OTHERS_MOST = 100
 MEMBERSHIP_SETTLES_SECONDS = 30 * 60
 LOOK_AGAIN_SECONDS = 60.0
 _ADDRESSES = ("email", "phone_number")
-_ADDRESS_OF: dict[Channel, str] = {"email": "email", "sms": "phone_number"}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -123,12 +123,8 @@ def _take(
         if not closed.isdisjoint(names) or not wanted(entry):
             closed.update(names)
             continue
-        taken = {at_of[name] for name in names if name in at_of}
-        if taken:
-            at = min(taken)
-            if parts[at].command == entry.command:
-                parts[at] = Part((*parts[at].entries, entry), entry.command)
-            else:
+        if not at_of.keys().isdisjoint(names):
+            if not _join(parts, at_of, entry):
                 closed.update(names)
             continue
         room -= entry.size + ITEM_OVERHEAD_BYTES
@@ -139,6 +135,16 @@ def _take(
         if len(parts) == most:
             return parts, True
     return parts, False
+
+
+def _join(parts: list[Part], at_of: Mapping[str, int], entry: Entry) -> bool:
+    """Add what is asked again in the same words to its part; returns whether it was."""
+    at = min(at_of[name] for name in entry.identities if name in at_of)
+    part = parts[at]
+    if part.command != entry.command:
+        return False
+    parts[at] = Part((*part.entries, entry), part.command)
+    return True
 
 
 def _entries_of(parts: Sequence[Part]) -> list[Entry]:
@@ -275,9 +281,7 @@ def _members_of(
     members: set[str] = set()
     failures: dict[str, Failure] = {}
     for name in _ADDRESSES:
-        values = [v for part in parts if (v := getattr(part.command, name)) is not None]
-        found = Found()
-        yield from look_up(name, values, partial(members_request, list_id, name), found)
+        found = yield from _look_for_members(list_id, name, parts)
         failures.update({identity(name, value): why for value, why in found.failures.items()})
         for profile in found.profiles:
             members.update(_identities_of_profile(profile.get("attributes") or {}))
@@ -294,19 +298,27 @@ def _members_of(
     return sent
 
 
+def _look_for_members(
+    list_id: str, name: str, parts: Sequence[Part]
+) -> Generator[Request, Answer, Found]:
+    found = Found()
+    values = [v for part in parts if (v := getattr(part.command, name)) is not None]
+    yield from look_up(name, values, partial(members_request, list_id, name), found)
+    return found
+
+
 def _channels_of_members(command: Unsubscribe, members: set[str]) -> tuple[Channel, ...]:
     """The channels of the addresses that are on the list; a stranger's would end everywhere."""
-    return tuple(
-        channel
-        for channel in command.consented_channels()
-        if identity(_ADDRESS_OF[channel], getattr(command, _ADDRESS_OF[channel])) in members
-    )
+    return tuple(channel for channel, address in addresses_of(command) if address in members)
 
 
 def _narrowed(command: Unsubscribe, channels: tuple[Channel, ...]) -> Unsubscribe:
-    kept = {_ADDRESS_OF[channel] for channel in channels}
-    others = [name for name in _ADDRESSES if name not in kept]
-    return replace(command, channels=channels, **dict.fromkeys(others))
+    return replace(
+        command,
+        channels=channels,
+        email=command.email if "email" in channels else None,
+        phone_number=command.phone_number if "sms" in channels else None,
+    )
 
 
 def _look_again(entries: Sequence[Entry], situation: Situation, ledger: Ledger) -> None:

@@ -32,14 +32,12 @@ def found(store: Store, conditions: Sequence[filters.Condition]) -> list[Profile
     Those about suppressions must hold for one and the same of them (assumed): the reason of one
     and the list of another do not make a match.
     """
-    of_lists = [one for one in conditions if one.field.startswith(_LISTS)]
-    of_account = [one for one in conditions if one.field.startswith(_ACCOUNT)]
     plain = [one for one in conditions if not one.field.startswith(_MARKETING)]
     kept = filters.keep(_candidates(store, conditions), plain, getattr)
-    if of_account:
-        kept = [one for one in kept if filters.keep(_suppressions(one), of_account, _member)]
-    if of_lists:
-        kept = [one for one in kept if filters.keep(_list_suppressions(one), of_lists, _member)]
+    for beginning, suppressions_of in ((_ACCOUNT, _suppressions), (_LISTS, _list_suppressions)):
+        asked = [one for one in conditions if one.field.startswith(beginning)]
+        if asked:
+            kept = [one for one in kept if filters.keep(suppressions_of(one), asked, _member)]
     return kept
 
 
