@@ -228,7 +228,7 @@ def test_a_table_has_no_payload_and_no_formula(site, bury, run):
     [row] = csv.DictReader(io.StringIO(done.stdout))
     assert row["id"] == identity
     assert (row["code"], row["title"]) == ("'=1+1", "'@SUM(A1)")
-    assert row["detail"] == "\\u001b[2J\\u000asecond line"
+    assert row["detail"] == "\\u001b[2J\\nsecond line"
     assert "lovelace" not in done.stdout
     assert "secret" not in done.stdout
 
