@@ -370,8 +370,8 @@ def test_internals_md_has_every_key_in_redis_and_no_other():
 
 def test_internals_md_names_the_fields_of_a_lanes_state_and_of_a_breaker():
     found = {row[0]: codes(row[2]) for row in rows(DOCS / "internals.md") if len(row) == 3}
-    state = {field.name for field in fields(LaneState)} - {"is_paused", "imports"}
-    assert found["`kr:{a:l}:state`"] >= state | {"paused", "looked", "import:…"}
+    state = {field.name for field in fields(LaneState)} - {"is_paused", "paused_seconds", "imports"}
+    assert found["`kr:{a:l}:state`"] >= state | {"paused", "pauses", "looked", "import:…"}
     assert found["`kr:breaker:a:family`"] >= set(breaker._FIELDS)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from klaviyo_relay.redis_clients import connect
-from klaviyo_relay_worker.breaker import OPENS_AT, Breakers, family_of
+from klaviyo_relay_worker.breaker import OPENS_AT, PERSON, Breakers, family_of
 
 
 @pytest.fixture
@@ -63,6 +63,38 @@ def test_it_is_half_open_when_its_time_has_come(breakers, until):
     until(lambda: look(breakers).word == "half-open")
     assert look(breakers).wait_seconds == 0
     assert look(breakers).needs_probe
+
+
+def set_clock_back(breakers, keys, seconds=3_600):
+    """As if Redis's clock showed so much less now: all that was noted lies so much later."""
+    key = keys.breaker("a", "events")
+    for field in ("failed", "until", "probe_until", "since"):
+        breakers._redis.hincrby(key, field, seconds * 1000)
+
+
+def test_a_clock_that_is_set_back_keeps_no_breaker_open(breakers, keys):
+    fail(breakers, OPENS_AT)
+    set_clock_back(breakers, keys)
+    assert (look(breakers).word, look(breakers).wait_seconds) == ("half-open", 0)
+    assert breakers.take_probe("a", "events") is not None
+    breakers.succeeded("a", "events", time.monotonic())
+    assert look(breakers).word == "closed"
+
+
+def test_a_clock_that_is_set_back_lets_failures_count(breakers, keys):
+    fail(breakers)
+    set_clock_back(breakers, keys)
+    assert [fail(breakers) for _ in range(2)] == [2, 3]
+
+
+def test_a_clock_that_is_set_back_ends_no_persons_pause(breakers, keys):
+    breakers.pause("a", "events", PERSON)
+    set_clock_back(breakers, keys)
+    assert look(breakers).wait_seconds > 0
+    assert look(breakers).paused_seconds == 0
+    assert breakers.take_probe("a", "events") is None
+    breakers.resume("a", "events")
+    assert look(breakers).paused_seconds == 0
 
 
 def test_of_many_only_one_gets_the_probe(redis_url, keys, breakers, until):

@@ -6,6 +6,7 @@ and no outage of any kind costs a command.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -423,6 +424,34 @@ def test_a_command_that_klaviyo_fails_with_for_days_is_given_up(
     [letter] = house.dead()
     assert (letter.failure.status, letter.failure.code) == (500, "server_error")
     assert letter.attempts > 1
+
+
+def test_days_for_which_a_person_pauses_the_lane_do_not_count(
+    house, sandbox, monkeypatch, until, tracks
+):
+    monkeypatch.setattr(judge, "backoff", lambda *_: 0.01)
+    monkeypatch.setattr(suspicion, "backoff_of_parked", lambda *_: 0.01)
+    sandbox.set_faults([{"status": 500, "match": "poison"}])
+    house.enqueue(*tracks(20), Track(metric="Placed Order", email="poison@shop.io"))
+    settle_down(house, until, {"events": {"delivered": 20, "parked": 1}})
+    lane = Lane(house.redis, house.keys, "default", "events")
+    lane.pause()
+    four_days = 4 * 86_400
+    house.redis.hincrby(lane.keys.state, "paused", -four_days * 1000)
+    [(name, stored)] = house.redis.hgetall(lane.keys.parked).items()
+    record = json.loads(stored)
+    record["since"] -= four_days
+    house.redis.hset(lane.keys.parked, name, json.dumps(record))
+    lane.resume()
+    attempts = record["attempts"]
+
+    def is_tried_again():
+        house.turn()
+        [stored] = house.redis.hvals(lane.keys.parked) or [None]
+        return stored is None or json.loads(stored)["attempts"] > attempts + 1
+
+    until(is_tried_again)
+    assert house.numbers("events") == {"delivered": 20, "parked": 1}
 
 
 def test_an_outage_with_500_parks_nobody(house, sandbox, monkeypatch, tracks):

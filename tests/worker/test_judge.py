@@ -49,7 +49,7 @@ def test_a_404_without_klaviyos_word_is_a_wrong_address_and_no_commands_fault(bo
         (408, Reason.OUTAGE, True),
         (410, Reason.MISCONFIGURED, True),
         (415, Reason.MISCONFIGURED, True),
-        (429, Reason.THROTTLED, False),
+        (429, Reason.THROTTLED, True),
         (500, Reason.OUTAGE, True),
         (502, Reason.OUTAGE, True),
         (503, Reason.OUTAGE, True),
@@ -65,7 +65,18 @@ def test_an_answer_about_klaviyo_lets_the_lane_wait(status, reason, is_failure):
 
 
 def test_a_throttled_lane_waits_as_klaviyo_says():
-    assert 30 <= judged(429, retry_after="30").seconds <= 30.25
+    snooze = judged(429, retry_after="30")
+    assert 30 <= snooze.seconds <= 30.25
+    assert not snooze.is_failure, "the next wait is as long as Klaviyo says then, too"
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry_after": "0"}, {"retry_after": "soon"}])
+def test_a_lane_that_is_not_told_how_long_waits_longer_each_time(headers):
+    snoozes = [judged(429, failures, 0.9, **headers) for failures in range(10)]
+    waits = [one.seconds for one in snoozes]
+    assert waits == sorted(waits)
+    assert waits[-1] > 54
+    assert all(one.is_failure for one in snoozes)
 
 
 def test_outages_wait_longer_each_time():

@@ -267,6 +267,18 @@ def test_a_snooze_is_remembered_and_forgotten(bench):
     assert bench.lane.state() == LaneState()
 
 
+def test_the_time_of_a_persons_pauses_is_kept(bench):
+    state = bench.lane.keys.state
+    for pauses in (1, 2):
+        bench.lane.pause()
+        bench.lane.pause()  # once more, which begins nothing anew
+        assert bench.lane.state().is_paused
+        bench.redis.hincrby(state, "paused", -86_400_000)
+        bench.lane.resume()
+        assert not bench.lane.state().is_paused
+        assert bench.lane.state().paused_seconds == pytest.approx(pauses * 86_400, abs=5)
+
+
 # --- what is gone stays gone ----------------------------------------------------------------------
 
 

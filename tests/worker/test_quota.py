@@ -204,6 +204,63 @@ def test_a_share_of_a_small_limit_is_one_request_at_least(redis, keys):
     assert granted_at_once(quota) == 1
 
 
+def test_a_429_says_nothing_of_what_was_used_of_a_day(redis, keys):
+    quota = quota_of(redis, keys, 100, 1_000, day=10)
+    times = keys.quota("default", ENDPOINT).times
+    hour_ago = int(time.time() * 1000) - 3_600_000
+    redis.rpush(times, *([hour_ago] * 6))
+    quota.throttled("default", ENDPOINT, 0.001)
+    state = keys.quota("default", ENDPOINT).state
+    redis.hset(state, "blocked", 0)
+    assert granted_at_once(quota) == 4
+
+
+# --- Redis's clock is set back --------------------------------------------------------------------
+
+
+def set_clock_back(redis, keys, seconds):
+    """As if Redis's clock showed so much less now: all that it noted lies so much later."""
+    names = keys.quota("default", ENDPOINT)
+    times = [int(one) + int(seconds * 1000) for one in redis.lrange(names.times, 0, -1)]
+    redis.delete(names.times)
+    redis.rpush(names.times, *times)
+    for field in ("share_at", "blocked", "claimed"):
+        if stored := redis.hget(names.state, field):
+            redis.hset(names.state, field, int(stored) + int(seconds * 1000))
+
+
+def test_a_clock_that_is_set_back_prolongs_no_window(redis, keys):
+    quota = quota_of(redis, keys, 5, 1_000)
+    assert granted_at_once(quota) == 5
+    set_clock_back(redis, keys, 3_600)
+    assert 0 < reserve(quota) <= 1.06
+
+
+def test_a_clock_that_is_set_back_frees_no_window(redis, keys):
+    quota = quota_of(redis, keys, 100, 7)
+    assert granted_at_once(quota) == 7
+    set_clock_back(redis, keys, 3_600)
+    assert 58 < reserve(quota) <= 60.3
+
+
+def test_a_clock_that_is_set_back_prolongs_no_claim_of_a_live_request(redis, keys, until):
+    quota = quota_of(redis, keys, 1, 1_000)
+    assert reserve(quota) == 0
+    assert reserve(quota) > 0
+    set_clock_back(redis, keys, 3_600)
+    until(lambda: reserve(quota, is_bulk_lane=True) == 0, 5)
+
+
+def test_a_clock_that_is_set_back_prolongs_no_retry_after_and_takes_no_share(redis, keys):
+    quota = quota_of(redis, keys, 10, 1_000)
+    assert reserve(quota) == 0
+    quota.throttled("default", ENDPOINT, 900)
+    assert reserve(quota) > 890, "the longest wait that Klaviyo may ask for is kept"
+    set_clock_back(redis, keys, 3_600)
+    assert 4 <= granted_at_once(quota) <= 5
+    assert quota.throttled("default", ENDPOINT, 1.0) == pytest.approx(0.25, abs=0.01)
+
+
 # --- what Klaviyo says of its limits --------------------------------------------------------------
 
 

@@ -39,7 +39,10 @@ def test_the_jitter_is_full():
         ("soon", 0.2, 0.75),
         ("-5", 0.2, 0.75),
         ("1.5", 0.2, 0.75),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 0.2, 0.75),
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0, 30.25),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.2, 0.75),
+        ("Fri, 21 Oct 2039 07:28:00 GMT", 900.0, 900.25),
+        ("Wed, 21 Oct 2026 07:28:30", 0.2, 0.75),
         ("99999999", 900.0, 900.25),
     ],
     ids=[
@@ -51,9 +54,27 @@ def test_the_jitter_is_full():
         "negative",
         "broken",
         "date",
+        "date that is past",
+        "hostile date",
+        "date without a zone",
         "hostile",
     ],
 )
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
 def test_after_throttling_never_waits_less_than_klaviyo_says(retry_after, least, most, chance):
-    assert least <= retry.after_throttling(retry_after, 1, lambda: chance) <= most
+    headers = {"date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    if retry_after is not None:
+        headers["retry-after"] = retry_after
+    assert least <= retry.after_throttling(headers, 1, lambda: chance) <= most
+
+
+def test_a_date_counts_by_the_clock_of_whoever_sent_it():
+    assert retry.retry_after({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}) == 0.0
+
+
+@pytest.mark.parametrize("said", [None, "0", "soon"])
+def test_where_klaviyo_does_not_say_how_long_each_429_waits_longer(said):
+    headers = {} if said is None else {"retry-after": said}
+    waits = [retry.after_throttling(headers, failures, lambda: 0.9) for failures in range(1, 10)]
+    assert waits == sorted(waits)
+    assert waits[-1] > 54

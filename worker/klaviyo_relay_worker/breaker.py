@@ -12,11 +12,12 @@ A pause is a breaker that is opened for a reason: the key is refused (401, the w
 lacks a scope (403, the family). It has a probe a minute, too. A person's pause has no end, and
 neither an answer nor a failure of what was still under way changes it.
 
-All times are taken from Redis's clock, in its scripts.
+All times are taken from Redis's clock, in its scripts. One that is set back holds nothing up.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -27,10 +28,13 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys
 from klaviyo_relay.scripts import script_of
+from klaviyo_relay_worker.waits import seconds_ahead
 
 OPENS_AT = 3
 # How long a probe may take: the longest deadline of a request, and time to settle.
 PROBE_LASTS_SECONDS = 15.0
+# No outage and no pause of Klaviyo's waits longer for its next probe (retry.py, judge.py).
+WAIT_MOST_SECONDS = 60.0
 # The family of what concerns a whole account.
 WHOLE_ACCOUNT = ""
 PERSON = "person"
@@ -67,14 +71,15 @@ class BreakerState(Struct, frozen=True):
         """closed, open or half-open."""
         if self.failures < OPENS_AT:
             return "closed"
-        return "open" if self.until > self.now else "half-open"
+        return "open" if self._until_probe else "half-open"
 
     @property
     def wait_seconds(self) -> float:
         """How long nothing may be sent, not even a probe; 0 if it may."""
         if self.failures < OPENS_AT:
             return 0.0
-        return max(0.0, self.until - self.now, self.probe_until - self.now)
+        probe = seconds_ahead(self.probe_until, self.now, PROBE_LASTS_SECONDS)
+        return max(self._until_probe, probe)
 
     @property
     def needs_probe(self) -> bool:
@@ -84,7 +89,12 @@ class BreakerState(Struct, frozen=True):
     @property
     def paused_seconds(self) -> float:
         """Seconds of all pauses so far."""
-        return self.paused + (self.now - self.since if self.since else 0.0)
+        return self.paused + (max(0.0, self.now - self.since) if self.since else 0.0)
+
+    @property
+    def _until_probe(self) -> float:
+        most = math.inf if self.reason == PERSON else WAIT_MOST_SECONDS
+        return seconds_ahead(self.until, self.now, most)
 
 
 class Breakers:

@@ -8,7 +8,7 @@ from typing import Any
 from klaviyo_relay_worker.errors import AnswerLostError, TransportError
 from klaviyo_relay_worker.klaviyo.exchange import Answer
 from klaviyo_relay_worker.outcome import Effect, Reason, Snooze
-from klaviyo_relay_worker.retry import after_throttling, backoff
+from klaviyo_relay_worker.retry import after_throttling, backoff, retry_after
 
 # How soon a paused account is tried again with one real command.
 PROBE_SECONDS = 60.0
@@ -34,8 +34,10 @@ def interruption(answer: Answer, failures: int, random: Callable[[], float]) -> 
         return None
     told: dict[str, Any] = {"detail": str(status), "status": status, "effect": _effect(status)}
     if status == 429:
-        seconds = after_throttling(answer.headers.get("retry-after"), failures + 1, random)
-        return Snooze(seconds, Reason.THROTTLED, **told)
+        seconds = after_throttling(answer.headers, failures + 1, random)
+        # Without a word how long, only growing waits end it.
+        is_failure = retry_after(answer.headers) <= 0
+        return Snooze(seconds, Reason.THROTTLED, is_failure=is_failure, **told)
     if status in (401, 403):
         return Snooze(PROBE_SECONDS, Reason.UNAUTHORIZED, **told)
     if 400 <= status < 500 and status != 408:

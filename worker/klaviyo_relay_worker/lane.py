@@ -31,6 +31,7 @@ from klaviyo_relay_worker.settlement import (
     next_look,
     operations,
 )
+from klaviyo_relay_worker.waits import snooze_left
 
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
@@ -46,6 +47,7 @@ class LaneState(Struct, frozen=True):
         reason: of the wait.
         failures: outages in a row.
         is_paused: by a person.
+        paused_seconds: of all such pauses that are over.
         server_errors: turns in a row that ended with a server error of Klaviyo's.
         failing: commands in the batch that failed so last.
         failing_since: when the first of these turns ended, in seconds since 1970.
@@ -56,10 +58,15 @@ class LaneState(Struct, frozen=True):
     reason: str = ""
     failures: int = 0
     is_paused: bool = False
+    paused_seconds: float = 0.0
     server_errors: int = 0
     failing: int = 0
     failing_since: float = 0.0
     imports: dict[str, float] = field(default_factory=dict)
+
+    def is_waiting(self, now: float) -> bool:
+        """Whether nothing may be sent now (seconds since 1970)."""
+        return self.is_paused or snooze_left(self.until, now) > 0
 
 
 NO_FACTS = Facts()
@@ -98,6 +105,7 @@ class Lane:
         self.lane = lane
         self._settle: Any = redis.register_script(script_of("klaviyo_relay_worker", "settle"))
         self._set: Any = redis.register_script(script_of("klaviyo_relay_worker", "set"))
+        self._pause: Any = redis.register_script(script_of("klaviyo_relay_worker", "pause"))
         self._suspect: Any = redis.register_script(_SUSPECT)
         self._read: Any = redis.register_script(script_of("klaviyo_relay_worker", "read"))
 
@@ -223,6 +231,7 @@ class Lane:
             reason=stored.get(b"reason", b"").decode(),
             failures=int(stored.get(b"failures", 0)),
             is_paused=b"paused" in stored,
+            paused_seconds=int(stored.get(b"pauses", 0)) / 1000,
             server_errors=int(stored.get(b"server_errors", 0)),
             failing=int(stored.get(b"failing", 0)),
             failing_since=float(stored.get(b"failing_since", 0)),
@@ -240,11 +249,11 @@ class Lane:
 
     def pause(self) -> None:
         """A person stops the lane."""
-        self._set(keys=[self.keys.state], args=["paused", "1"])
+        self._pause(keys=[self.keys.state], args=["pause"])
 
     def resume(self) -> None:
         """A person lets the lane go on, whatever it waits for, and rings for it."""
-        self._redis.hdel(self.keys.state, "paused", "until", "reason", "failures")
+        self._pause(keys=[self.keys.state], args=["resume"])
         self._redis.publish(self._doorbell, self.name)
 
     def note_look(self, now: float) -> None:

@@ -10,6 +10,7 @@ from redis import Redis
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.breaker import Breakers, family_of
+from klaviyo_relay_worker.waits import snooze_left
 
 # Answers of PTTL (Redis documentation): there is no such key; it never ends.
 _NO_KEY, _NO_END = -2, -1
@@ -118,7 +119,8 @@ class Lookout:
         breakers = self._breakers.look(account, family_of(lane))
         now = breakers[0].now
         waits = max(found.lease_seconds, *(one.wait_seconds for one in breakers))
-        not_before = max(found.until, now + waits if waits else 0.0)
+        waits = max(waits, snooze_left(found.until, now))
+        not_before = now + waits if waits else 0.0
         return View(
             wants_at=[max(when, not_before) for when in found.work_at],
             has_planner=found.lease != _NO_KEY,

@@ -25,6 +25,7 @@ from klaviyo_relay_worker.shares import Senders, Shares
 from klaviyo_relay_worker.telemetry.event import Telemetry
 from klaviyo_relay_worker.telemetry.log import log
 from klaviyo_relay_worker.telemetry.spans import trace
+from klaviyo_relay_worker.waits import SNOOZE_MOST_SECONDS
 
 logger = logging.getLogger("klaviyo_relay_worker.planner")
 
@@ -141,8 +142,7 @@ class Planner:
             return None
         state = lane.state()
         states = self.accounts.breakers.look(lane.account, lane.family)
-        is_snoozing = state.is_paused or state.until > states[0].now
-        if is_snoozing or any(one.wait_seconds for one in states):
+        if state.is_waiting(states[0].now) or any(one.wait_seconds for one in states):
             return None
         return self.accounts.client(lane.account)
 
@@ -174,14 +174,15 @@ class Planner:
         *,
         is_probe: bool,
     ) -> Delivery:
+        state = lane.state()
         terms = Terms(
-            state=lane.state(),
+            state=state,
             breaker=breakers[1],
             is_probe=is_probe,
             is_draining=self._draining.is_set,
             is_allowed=lambda: self._client_for(lane) is not None,
             parked_seconds=self._parked_seconds,
-            paused_seconds=sum(breaker.paused_seconds for breaker in breakers),
+            paused_seconds=state.paused_seconds + sum(one.paused_seconds for one in breakers),
         )
         delivery = self._preparation.delivery(lane, lease, client, terms)
         snooze = delivery.run()
@@ -193,7 +194,7 @@ class Planner:
         """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
         states = self.accounts.breakers.look(lane.account, lane.family)
         if not any(one.wait_seconds for one in states):
-            until = states[0].now + snooze.seconds
+            until = states[0].now + min(snooze.seconds, SNOOZE_MOST_SECONDS)
             lane.snooze(until, snooze.reason, failures + snooze.is_failure)
         logger.log(
             logging.WARNING if snooze.reason == Reason.OUTAGE else logging.INFO,

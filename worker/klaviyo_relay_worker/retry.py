@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
 OUTAGE_FIRST_SECONDS, OUTAGE_MOST_SECONDS = 0.5, 60.0
 # A parked command that Klaviyo fails with: what ails Klaviyo there is mended by people.
@@ -43,14 +44,32 @@ def backoff_of_parked(attempts: int, chance: float) -> float:
     return ceiling * (0.5 + chance / 2)
 
 
-def after_throttling(retry_after: str | None, failures: int, random: Callable[[], float]) -> float:
+def after_throttling(
+    headers: Mapping[str, str], failures: int, random: Callable[[], float]
+) -> float:
     """Seconds to wait after a 429: what Klaviyo says, at least the backoff, plus a little jitter.
 
     Args:
-        retry_after: the header's value: whole seconds.
-        failures: 429s in a row, from 1.
+        headers: of the answer, with lower-case names.
+        failures: answers in a row that did not say how long to wait, or outages, from 1.
         random: gives numbers in [0, 1).
     """
-    said = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
-    waited = min(said, RETRY_AFTER_MOST_SECONDS)
-    return max(waited, backoff(failures, random())) + random() * 0.25
+    return max(retry_after(headers), backoff(failures, random())) + random() * 0.25
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that an answer says to wait; 0 where it does not say, or says nonsense.
+
+    Klaviyo sends whole seconds. What stands before it may send a date instead (RFC 9110, 10.2.3),
+    which is taken by the clock of whoever sent it, since ours may be wrong.
+    """
+    said = headers.get("retry-after", "").strip()
+    try:
+        if said.isdecimal():
+            seconds = float(said)
+        else:
+            then = parsedate_to_datetime(said)
+            seconds = (then - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+    except (ValueError, TypeError):  # no date; or one of them has no time zone
+        return 0.0
+    return min(max(seconds, 0.0), RETRY_AFTER_MOST_SECONDS)

@@ -25,6 +25,7 @@ from klaviyo_relay.spool import spool_paths
 from klaviyo_relay_worker.breaker import PERSON, Breakers, BreakerState, family_of
 from klaviyo_relay_worker.fingerprints import Auditor, expected
 from klaviyo_relay_worker.outcome import Reason
+from klaviyo_relay_worker.waits import snooze_left
 
 # Of so many stored commands and bytes the ids are looked at in the same step; it takes Redis some
 # 15 ms. Of more only with an audit.
@@ -207,4 +208,4 @@ def _age(first: bytes, now: float) -> float:
 
 
 def _waits_for(state: dict[str, str], now: float) -> str:
-    return state.get("reason", "") if float(state.get("until", 0)) > now else ""
+    return state.get("reason", "") if snooze_left(float(state.get("until", 0)), now) else ""

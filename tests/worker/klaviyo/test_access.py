@@ -107,6 +107,13 @@ def test_a_429_is_waited_out_as_long_as_klaviyo_says():
     assert asked.limiter.told[0] == ("throttled", slept)
 
 
+def test_a_429_that_does_not_say_how_long_is_waited_out_longer_each_time():
+    asked = Asked(Klaviyo(*(answer(429, {}) for _ in range(4)), answer()))
+    assert asked.ask() == FOUND
+    assert asked.slept == sorted(asked.slept)
+    assert asked.slept[-1] > 4 * asked.slept[0]
+
+
 def test_outages_are_waited_out_with_a_backoff_that_grows():
     outages = [answer(503, {}), AnswerLostError("lost"), answer(500, {}), answer(502, {})]
     asked = Asked(Klaviyo(*outages, answer()))

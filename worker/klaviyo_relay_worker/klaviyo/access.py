@@ -121,7 +121,8 @@ class Access:
 
     def _document(self, request: Request, answer: Answer) -> dict[str, Any]:
         if answer.status == 429:
-            said = after_throttling(answer.headers.get("retry-after"), 1, self._chance)
+            attempts = self._asking.statistics.get("attempt_number", 1)
+            said = after_throttling(answer.headers, attempts, self._chance)
             self._limiter.throttled(self._account, request.quota_key, said)
             text = f"Klaviyo answers 429 to {request.endpoint}; again in {said:.0f} s"
             raise RateLimitError(text, retry_after=said)

@@ -11,19 +11,34 @@
 --   'unprobe', token
 --   'close'
 -- Of a person's pause only 'close' changes anything.
+-- A time that lies further ahead than any wait, or a failure that is yet to come, was noted before
+-- the clock was set back (another server has taken over): it holds nothing up.
 -- Returns: of 'failed' the failures in a row; of 'probe' and 'succeeded' 1 where it was so, else 0.
 local key, operation = KEYS[1], ARGV[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- The longest wait (retry.py, judge.py) and the longest probe (breaker.py), in ms.
+local WAIT_MOST, PROBE_MOST = 60000, 15000
+
 local function get(field)
   return tonumber(redis.call('HGET', key, field) or '0')
+end
+
+local function is_ahead(field, most)
+  local at = get(field)
+  return at > now and at <= now + most
+end
+
+local function when_failed()
+  local at = get('failed')
+  return at <= now and at or 0
 end
 
 local function close()
   local since = get('since')
   if since > 0 then
-    redis.call('HINCRBY', key, 'paused', now - since)
+    redis.call('HINCRBY', key, 'paused', math.max(0, now - since))
   end
   redis.call('HDEL', key, 'failures', 'failed', 'until', 'probe', 'probe_until', 'reason', 'since')
 end
@@ -36,7 +51,7 @@ if operation == 'failed' then
   local age, wait, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
   local failures = get('failures')
   -- Requests that were under way together when it broke are one failure.
-  if failures == 0 or now - age >= get('failed') then
+  if failures == 0 or now - age >= when_failed() then
     failures = failures + 1
     redis.call('HSET', key, 'failures', failures, 'failed', now)
     if failures >= most then
@@ -49,7 +64,7 @@ elseif operation == 'succeeded' then
   redis.call('HSET', key, 'succeeded', now)
   local failures = get('failures')
   -- An open one is closed only by what was sent after it opened.
-  if failures > 0 and (failures < tonumber(ARGV[3]) or now - ARGV[2] >= get('failed')) then
+  if failures > 0 and (failures < tonumber(ARGV[3]) or now - ARGV[2] >= when_failed()) then
     close()
     return 1
   end
@@ -63,7 +78,7 @@ elseif operation == 'open' then
   redis.call('HDEL', key, 'probe', 'probe_until')
   return 1
 elseif operation == 'probe' then
-  if get('until') > now or get('probe_until') > now then
+  if is_ahead('until', WAIT_MOST) or is_ahead('probe_until', PROBE_MOST) then
     return 0
   end
   redis.call('HSET', key, 'probe', ARGV[2], 'probe_until', now + ARGV[3])

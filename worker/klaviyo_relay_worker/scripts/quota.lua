@@ -6,9 +6,13 @@
 -- between two ticks of a clock.
 --
 -- Others may use up the same account's limit, which shows in an answer 429 that we did not earn. Then
--- our share of the limit is halved (see throttle.lua), and grows again with time.
+-- our share of the limit is halved (see throttle.lua), and grows again with time. Not of a day's
+-- limit: what we used of it this morning says nothing of how fast we are now.
 --
 -- A live request that has to wait lays claim to the next place: bulk ones stand back until it came.
+--
+-- A clock that is set back (another server has taken over) prolongs no wait: the times move back with
+-- it, and what is blocked or claimed for longer than anybody asks for was so by the old clock.
 --
 -- KEYS: times, state
 -- ARGV: 'live' or 'bulk', the share of a limit that this kind may use,
@@ -20,12 +24,20 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found = redis.call('HMGET', state, 'blocked', 'share', 'share_at', 'claimed', 'limits')
 
-local wait = math.max(0, tonumber(found[1] or '0') - now)
+-- The longest Retry-After that is obeyed, with its jitter (retry.py), in ms.
+local BLOCKED_MOST, WINDOW_OF_SHARE = 901000, 60
+local blocked = tonumber(found[1] or '0') - now
+local wait = blocked <= BLOCKED_MOST and math.max(0, blocked) or 0
+local grown = 1
 if found[2] then
   -- Back at the whole limit after two and a half minutes at most.
-  share = share * math.min(1, tonumber(found[2]) + (now - tonumber(found[3])) / 150000)
+  local age = math.max(0, now - tonumber(found[3]))
+  grown = math.min(1, tonumber(found[2]) + age / 150000)
 end
 local claimed = tonumber(found[4] or '0')
+if claimed > now + math.max(BLOCKED_MOST, tonumber(ARGV[#ARGV])) + 2000 then
+  claimed = 0
+end
 if not is_live and claimed > now then
   wait = math.max(wait, claimed - now)
 end
@@ -36,11 +48,22 @@ for limit, period in string.gmatch(found[5] or '', '(%d+);(%d+)') do
   learned[period] = tonumber(limit)
 end
 
+local last = tonumber(redis.call('LINDEX', times, -1) or '0')
+if last > now then
+  local all = redis.call('LRANGE', times, 0, -1)
+  redis.call('DEL', times)
+  for _, time in ipairs(all) do
+    redis.call('RPUSH', times, tonumber(time) - (last - now))
+  end
+  redis.call('PEXPIRE', times, tonumber(ARGV[#ARGV]) + 1000)
+end
+
 local longest, most = 0, 0
 for at = 3, #ARGV, 3 do
   local limit = learned[ARGV[at + 1]] or tonumber(ARGV[at])
   longest, most = tonumber(ARGV[at + 2]), math.max(most, limit)
-  local earlier = redis.call('LINDEX', times, -math.max(1, math.floor(limit * share)))
+  local part = tonumber(ARGV[at + 1]) <= WINDOW_OF_SHARE and share * grown or share
+  local earlier = redis.call('LINDEX', times, -math.max(1, math.floor(limit * part)))
   if earlier then
     wait = math.max(wait, tonumber(earlier) + longest - now)
   end

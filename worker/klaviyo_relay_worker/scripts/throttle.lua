@@ -11,7 +11,11 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found = redis.call('HMGET', KEYS[1], 'blocked', 'share', 'share_at')
 local blocked, share = tonumber(found[1] or '0'), 1
 if found[2] then
-  share = math.min(1, tonumber(found[2]) + (now - tonumber(found[3])) / 150000)
+  -- A clock that was set back makes nothing shrink.
+  share = math.min(1, tonumber(found[2]) + math.max(0, now - tonumber(found[3])) / 150000)
+end
+if blocked > now + 901000 then
+  blocked = 0 -- by a clock that was set back since, see quota.lua
 end
 if blocked <= now then
   share = math.max(0.05, share / 2)
