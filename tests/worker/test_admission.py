@@ -128,9 +128,11 @@ def test_a_deletion_waits_for_an_import_job_of_the_person(house, sandbox, put, u
     assert WHO not in emails(sandbox)
 
 
-def test_a_profile_that_is_back_after_ten_minutes_is_deleted_again(house, sandbox, put):
-    put(Identify(email=WHO), time.time() - 5)
-    house.work_off()
+@pytest.mark.parametrize("was_known", [True, False], ids=["known before", "unknown before"])
+def test_a_profile_that_is_back_after_ten_minutes_is_deleted_again(house, sandbox, put, was_known):
+    if was_known:
+        put(Identify(email=WHO), time.time() - 5)
+        house.work_off()
     put(DeleteProfile(email=WHO), time.time())
     house.planner.deliver("default", "privacy")
     assert house.numbers("privacy") == {"parked": 1}

@@ -208,7 +208,7 @@ class PrivacyAdmission(Admission):
         return self._tombstones.find(list(unseen))
 
     def leaving(self, batch: Batch, _now: float) -> Outcomes:
-        """Note that Klaviyo is asked, which tells a later attempt that it is not the first."""
+        """Note that Klaviyo is asked: not a second time once the person has come back since."""
         if batch.endpoint != limits.DELETE_PROFILE:
             return {}
         return {
@@ -228,10 +228,8 @@ class PrivacyAdmission(Admission):
         }
 
     def _deletion(self, entry: Entry, who: str, stone: Tombstone) -> Deletion:
-        is_under_way = not stone.answered and self._erasure.is_under_way(who, stone)
         return Deletion(
-            is_under_way=is_under_way,
-            had_company=is_under_way or bool(stone.awaits) or bool(stone.asked),
+            is_under_way=not stone.answered and self._erasure.is_under_way(who, stone),
             is_accepted=bool(stone.answered) and not entry.is_redriven,
             has_returned=bool(stone.returned),
             is_superseded=entry.envelope.at < stone.at,

@@ -1,4 +1,4 @@
-"""Privacy: one deletion a request, and an unknown profile is what was asked for."""
+"""Privacy: one deletion a request, looked at again whether or not Klaviyo knew the person."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from klaviyo_relay import DeleteProfile
 from klaviyo_relay_worker import limits
-from klaviyo_relay_worker.outcome import Dead, Delivered, Dropped, Parked
+from klaviyo_relay_worker.outcome import Dead, Dropped, Parked
 from klaviyo_relay_worker.plan import privacy
 from klaviyo_relay_worker.plan.batch import Situation
 
@@ -43,9 +43,7 @@ def test_exactly_one_identifier_is_sent(talk, command, profile):
     assert talk.body(request)["data"]["attributes"]["profile"]["data"] == profile
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(202, Parked), (404, Delivered), (400, Dead)], ids=str
-)
+@pytest.mark.parametrize(("status", "kind"), [(202, Parked), (404, Parked), (400, Dead)], ids=str)
 def test_the_answer_settles_the_deletion(talk, status, kind):
     [batch] = planned(talk, talk.entries(DeleteProfile(email="a@x.io")))
     ledger, _ = talk.converse(batch, lambda _: talk.refusal("/data/", status=status))

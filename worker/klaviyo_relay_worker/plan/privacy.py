@@ -1,7 +1,8 @@
 """Privacy: deletion requests, one a request, as Klaviyo takes them.
 
 A deletion goes out once nothing older of that person may still reach Klaviyo, and is looked at
-again after ten minutes: what arrived at Klaviyo before it may have been applied after it.
+again after ten minutes: what arrived at Klaviyo before it may have been applied after it. So it is
+with an unknown profile (404), too: Klaviyo may yet make it of an event that it took a minute ago.
 """
 
 from __future__ import annotations
@@ -43,14 +44,12 @@ class Deletion(Struct, frozen=True):
 
     Attributes:
         is_under_way: something older of the person may still reach Klaviyo.
-        had_company: so it was at some time, or Klaviyo was asked before and the answer was lost.
         is_accepted: Klaviyo has accepted it; this is the look after ten minutes.
         has_returned: newer commands of the person were let through since.
         is_superseded: there is a newer deletion of the same person.
     """
 
     is_under_way: bool = False
-    had_company: bool = False
     is_accepted: bool = False
     has_returned: bool = False
     is_superseded: bool = False
@@ -77,8 +76,7 @@ def _batch(entry: Entry, deletion: Deletion, now: float) -> Batch:
     if deletion.is_accepted:
         converse = partial(_check, entry, has_returned=deletion.has_returned)
         return Batch(limits.GET_PROFILES, (entry,), converse)
-    converse = partial(_deliver, entry, now, had_company=deletion.had_company)
-    return Batch(limits.DELETE_PROFILE, (entry,), converse)
+    return Batch(limits.DELETE_PROFILE, (entry,), partial(_deliver, entry, now))
 
 
 def _without_asking(deletion: Deletion, now: float) -> Outcome | None:
@@ -118,14 +116,10 @@ def check_request(command: DeleteProfile) -> Request:
     return Request(endpoint=limits.GET_PROFILES, path=path)
 
 
-def _deliver(entry: Entry, now: float, ledger: Ledger, *, had_company: bool) -> Conversation:
+def _deliver(entry: Entry, now: float, ledger: Ledger) -> Conversation:
     command: DeleteProfile = entry.command  # type: ignore[assignment]  # the lane has no other
     answer = yield deletion_request(command)
-    # An unknown profile is what was asked for; where nothing was under way, nothing will come.
-    is_done = answer.status == 404 and not had_company
-    if is_done:
-        ledger.settle((entry,), Delivered())
-    elif _is_gone(answer):
+    if _is_gone(answer):
         ledger.settle((entry,), Parked(now + CHECK_AGAIN_SECONDS, Parking.CHECKED_AGAIN))
     else:
         ledger.refuse((entry,), refusal_of(answer))
