@@ -63,13 +63,11 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 
 def client_of(address: RedisAddress, patience: Patience) -> Redis:
     """A client; it connects when it is first used."""
-    from redis import Redis
-
     if address.kind == "sentinel":
         return _primary_of(address, patience)
     if address.kind == "cluster":
         return _cluster_of(address, patience)
-    return Redis.from_url(address.url, **patience.as_options())
+    return _server_of(address, patience)
 
 
 def nodes_of(redis: Redis) -> list[Redis]:
@@ -92,6 +90,16 @@ def tls_options(address: RedisAddress) -> dict[str, Any]:
 
     options = parse_url(f"rediss://host?{urlencode(address.tls or {})}")
     return {name: value for name, value in options.items() if name.startswith("ssl_")}
+
+
+def _server_of(address: RedisAddress, patience: Patience) -> Redis:
+    from redis import Redis
+    from redis.connection import Connection, parse_url
+
+    from klaviyo_relay.primary_pool import PrimaryPool
+
+    options = {"connection_class": Connection, **patience.as_options(), **parse_url(address.url)}
+    return Redis.from_pool(PrimaryPool(**options))
 
 
 def _cluster_of(address: RedisAddress, patience: Patience) -> Redis:

@@ -32,8 +32,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(shipper, "connect", lambda url: connect(url, answer_seconds=0.3))
 
 
-def with_server(own_redis, tmp_path, **more):
-    return Settings(redis_url=own_redis.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
+def with_server(server, tmp_path, **more):
+    return Settings(redis_url=server.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
 
 
 # --- the way of a row -----------------------------------------------------------------------------
@@ -294,6 +294,21 @@ def test_a_redis_emptied_while_it_runs_gets_its_register_again(
     until(lambda: lanes.length() == 2)
 
     assert redis.smembers(Keys().register) == {EVENTS.encode()}
+
+
+def test_a_primary_that_became_a_replica_is_left_for_the_one_that_took_over(
+    moving, tmp_path, impatient, lanes_of
+):
+    producer = Producer(with_server(moving, tmp_path))
+    ids = [producer.track("M", email=ADA) for _ in range(10)]
+    assert producer.flush(10).left == 0
+    moving.move()
+
+    ids += [producer.track("M", email=ADA) for _ in range(10)]
+
+    assert producer.flush(10).left == 0
+    assert lanes_of(moving.primary).ids() == ids
+    producer.close(0)
 
 
 # --- fullness -------------------------------------------------------------------------------------
