@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.redis_address import RedisAddress
 
@@ -49,16 +50,19 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     A retry inside the client would hide from us that an answer was lost.
 
     Args:
-        url: see `redis_address`.
+        url: the setting `redis_url`; see `redis_address`.
         answer_seconds: for an answer, and at most two seconds before it for a connection. In a
             cluster for a map of it too, where the last one is out of date.
 
     Raises:
-        ValueError: it is no such URL.
+        ConfigurationError: it is no such URL.
     """
     import_whole("klaviyo_relay.redis_imports")
-    patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
-    return client_of(RedisAddress.of(url), patience)
+    try:
+        address = RedisAddress.of(url)
+    except ValueError as error:
+        raise ConfigurationError([f"KLAVIYO_RELAY_REDIS_URL {error}"]) from None
+    return client_of(address, Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds))
 
 
 def client_of(address: RedisAddress, patience: Patience) -> Redis:
