@@ -114,7 +114,9 @@ class Spooling:
         Args:
             timeout: seconds to wait. Defaults to the setting exit_seconds.
         """
-        self._direct = None
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
         opened = self._current()
         if opened is None:
             return _nothing_left()
@@ -157,21 +159,24 @@ class Spooling:
         return False
 
     def _ship_at_once(self, rows: Sequence[tuple[str, int, bytes]], error: SpoolError) -> None:
-        """The disk takes no more: ship in the call, with a short limit.
+        """The disk takes no more: ship in the call, which waits for half a second at the most.
 
         Raises:
             SpoolFullError: Redis did not take it either; the command is not accepted.
         """
-        direct = self._direct
-        if direct is None:
-            import_whole("klaviyo_relay.direct")
-            from klaviyo_relay.direct import DirectShipment
-
-            self._direct = direct = DirectShipment(self._settings())
         try:
-            direct.ship(rows)
+            (self._direct or self._begin_direct()).ship(rows, error)
         except RedisUnavailableError as unavailable:
             raise SpoolFullError(f"{error}; {unavailable}") from error
+
+    def _begin_direct(self) -> DirectShipment:
+        import_whole("klaviyo_relay.direct")
+        from klaviyo_relay.direct import DirectShipment
+
+        with self._opening:  # one for all threads; and for a signal handler that comes in here
+            made = DirectShipment(self._settings())
+            self._direct = self._direct or made
+            return self._direct
 
     def _open(self) -> OpenedSpool:
         with self._opening:
