@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from klaviyo_relay.direct import DirectShipment
     from klaviyo_relay.opened_spool import OpenedSpool
     from klaviyo_relay.settings import Settings
-    from klaviyo_relay.shipper import Flushed, Shipper
+    from klaviyo_relay.shipper import Flushed
     from klaviyo_relay.spool import OwnSpool
 
 _living: WeakSet[Spooling] = WeakSet()
@@ -51,18 +51,6 @@ class Spooling:
         self._direct: DirectShipment | None = None
         self._is_sync = False
         _living.add(self)
-
-    @property
-    def spool(self) -> OwnSpool | None:
-        """This process's own, while one is open."""
-        opened = self._opened
-        return None if opened is None else opened.spool
-
-    @property
-    def shipper(self) -> Shipper | None:
-        """The thread that ships it."""
-        opened = self._opened
-        return None if opened is None else opened.shipper
 
     def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
         """Commit rows of (lane, milliseconds, message), all or none.

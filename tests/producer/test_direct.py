@@ -10,7 +10,7 @@ from klaviyo_relay.direct import ANSWER_SECONDS, DirectShipment
 from klaviyo_relay.errors import RedisUnavailableError, SpoolError, SpoolFullError
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
-from spool_files import in_order
+from spool_files import in_order, spool_of
 
 ADA = "ada@lovelace.dev"
 ROW = ("default:events", 0, b"message")
@@ -68,7 +68,7 @@ def full(producer):
     """A producer whose disk takes no more."""
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    writer = producer._spooling.spool._writer
+    writer = spool_of(producer)._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count={pages}").fetchall()
     return producer
