@@ -25,6 +25,7 @@ from klaviyo_relay.keys import Keys
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.embedded import PrivateRedis
 from klaviyo_relay_worker.sandbox import Sandbox
+from moving_redis import MovingRedis, moving_redis
 from waiting import wait_until
 
 settings.register_profile(
@@ -61,6 +62,13 @@ def own_redis() -> Iterator[PrivateRedis]:
     """A real server that one test may fill, stop and kill."""
     with PrivateRedis() as server:
         yield server
+
+
+@pytest.fixture
+def moving() -> Iterator[MovingRedis]:
+    """A primary and a replica of a test's own, and the address of whoever is primary."""
+    with moving_redis() as made:
+        yield made
 
 
 @pytest.fixture

@@ -48,8 +48,8 @@ class Producer(Verbs):
         Raises:
             InvalidCommandError, SpoolFullError: as `track`.
         """
-        if account != DEFAULT_ACCOUNT:
-            validation.account("account", account)
+        if account is not DEFAULT_ACCOUNT:
+            account = validation.account("account", account)
         at = time.time_ns() // 1_000_000
         trace = current_trace()
         ids, rows, full = [], [], False
@@ -118,7 +118,7 @@ class Producer(Verbs):
             InvalidCommandError: account or timeout.
             RedisUnavailableError: Redis does not answer.
         """
-        validation.account("account", account)
+        account = validation.account("account", account)
         return self._sink.created_list(account, command_id, validation.seconds("timeout", timeout))
 
     def enqueue_many(
@@ -156,9 +156,9 @@ class Producer(Verbs):
         import_whole("klaviyo_relay.batch")
         from klaviyo_relay.batch import enqueue_many
 
-        validation.account("account", account)
+        account = validation.account("account", account)
         if source is not None:
-            validation.text("source", source)
+            source = validation.text("source", source)
         if timeout is not None:
             validation.seconds("timeout", timeout)
         return enqueue_many(

@@ -7,7 +7,10 @@
 
 `rediss` instead of `redis` speaks TLS. User and password are those of the servers that hold data;
 Sentinels may have their own, as `sentinel_username` and `sentinel_password` among the options.
-All other options are redis-py's, such as `ssl_ca_certs`.
+
+Of redis-py's options those may be given that say where and as whom to connect. The others are
+refused: they would break what is promised (how long a call waits, that nothing is sent twice) or
+what is read (bytes).
 
 Nothing here imports redis: settings are read where it may not be imported yet.
 """
@@ -28,10 +31,27 @@ SCHEMES = ("redis", "rediss", "unix")
 # What stands behind the plus of a scheme.
 _KINDS: dict[str, Kind] = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
 _OF_SENTINELS = "sentinel_"
+_OPTIONS: dict[Kind, frozenset[str]] = {
+    "server": frozenset(("client_name", "db", "password", "username")),
+    "sentinel": frozenset(("client_name", "sentinel_password", "sentinel_username")),
+    "cluster": frozenset(("client_name",)),
+}
+_TLS_OPTIONS = frozenset(
+    (
+        "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile",
+        "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_min_version", "ssl_password",
+    )
+)  # fmt: skip
 _EXAMPLES: dict[Kind, str] = {
     "server": "redis://127.0.0.1:6379/0",
     "sentinel": "redis+sentinel://one:26379,two:26379/mymaster/0",
     "cluster": "redis+cluster://one:7000,two:7001",
+}
+# What stands between such a character and the @ would be taken for something else, and be shown.
+_UNQUOTED = "must have a ? or / or # or @ in a password as %3F or %2F or %23 or %40"
+_WITH_ALL: dict[Kind, str] = {
+    "sentinel": "redis+sentinel://user:password@one:26379,two:26379/mymaster/0",
+    "cluster": "redis+cluster://user:password@one:7000,two:7001",
 }
 
 
@@ -67,11 +87,12 @@ class RedisAddress(Struct, frozen=True):
         """
         parts, hosts = _taken_apart(url)
         scheme, kind = _scheme(parts.scheme)
-        options = tuple(parse_qsl(parts.query))
+        if scheme != "unix" and "@" in parts.path + parts.fragment:
+            raise ValueError(_UNQUOTED)
         if kind == "server":
             if len(hosts) > 1:
                 raise ValueError(f"must name one host; several as in {_EXAMPLES['sentinel']}")
-            return cls(url, "server", scheme, options=options)
+            return cls(url, "server", scheme, options=_options(parts, scheme, kind))
         if not all(host for host, _ in hosts):
             raise ValueError(f"must name hosts, such as {_EXAMPLES[kind]}")
         service, database = _path(parts.path, kind)
@@ -83,14 +104,14 @@ class RedisAddress(Struct, frozen=True):
             service=service,
             database=database,
             credentials=_credentials(parts),
-            options=options,
+            options=_options(parts, scheme, kind),
         )
 
     @property
     def place(self) -> str:
         """What tells one place from another: no password, no certificates, hosts in any order."""
         parts = split(self.url)
-        query = "&".join(text for text in parts.query.split("&") if _is_part_of_the_place(text))
+        query = "&".join(text for text in parts.query.split("&") if text.startswith("db="))
         if self.kind == "server":
             where = f"{parts.hostname}:{parts.port}"
         else:
@@ -103,13 +124,6 @@ class RedisAddress(Struct, frozen=True):
         where = f"[{host}]" if ":" in host else host
         query = f"?{urlencode(options)}" if options else ""
         return f"{self.scheme}://{self.credentials}{where}:{port}/{self.database}{query}"
-
-    @property
-    def without_tls_options(self) -> str:
-        """The URL for those who are told them otherwise."""
-        parts = split(self.url)
-        options = [text for text in parts.query.split("&") if not text.startswith("ssl_")]
-        return urlunsplit(parts._replace(query="&".join(options)))
 
     @property
     def of_sentinels(self) -> dict[str, str]:
@@ -192,5 +206,29 @@ def _path(path: str, kind: Kind) -> tuple[str, int]:
     return unquote(service), int(database)
 
 
-def _is_part_of_the_place(option: str) -> bool:
-    return not option.startswith(("password=", "sentinel_", "ssl_"))
+def _options(parts: SplitResult, scheme: str, kind: Kind) -> tuple[tuple[str, str], ...]:
+    """The options, if all of them are allowed."""
+    options = tuple(parse_qsl(parts.query))
+    allowed = _OPTIONS[kind] | (_TLS_OPTIONS if scheme == "rediss" else frozenset())
+    for name, text in options:
+        if name not in allowed:
+            raise ValueError(_refusal(name, text, scheme, kind))
+        if name == "db" and not text.isdecimal():
+            raise ValueError("must have a number as its option db, such as db=0")
+    return options
+
+
+def _refusal(name: str, text: str, scheme: str, kind: Kind) -> str:
+    """Why an option may not be given, and what to do."""
+    if "@" in text:
+        # The name may be a part of the password.
+        return _UNQUOTED
+    if name in _TLS_OPTIONS and scheme != "unix":
+        return f"must begin with rediss to have the option {name}"
+    if name in _OPTIONS["server"] and kind != "server":
+        return f"must have no option {name}: it belongs before the ?, such as {_WITH_ALL[kind]}"
+    known = ", ".join(sorted(_OPTIONS[kind]))
+    return (
+        f"must have no option {name}: leave it out. Time-outs, retries and encodings are set"
+        f" already; there are {known}, and with rediss those of TLS, such as ssl_ca_certs"
+    )

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.first_imports import import_whole
 from klaviyo_relay.redis_address import RedisAddress
 
@@ -49,27 +50,28 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     A retry inside the client would hide from us that an answer was lost.
 
     Args:
-        url: see `redis_address`.
+        url: the setting `redis_url`; see `redis_address`.
         answer_seconds: for an answer, and at most two seconds before it for a connection. In a
             cluster for a map of it too, where the last one is out of date.
 
     Raises:
-        ValueError: it is no such URL.
+        ConfigurationError: it is no such URL.
     """
     import_whole("klaviyo_relay.redis_imports")
-    patience = Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds)
-    return client_of(RedisAddress.of(url), patience)
+    try:
+        address = RedisAddress.of(url)
+    except ValueError as error:
+        raise ConfigurationError([f"KLAVIYO_RELAY_REDIS_URL {error}"]) from None
+    return client_of(address, Patience(min(CONNECT_SECONDS, answer_seconds), answer_seconds))
 
 
 def client_of(address: RedisAddress, patience: Patience) -> Redis:
     """A client; it connects when it is first used."""
-    from redis import Redis
-
     if address.kind == "sentinel":
         return _primary_of(address, patience)
     if address.kind == "cluster":
         return _cluster_of(address, patience)
-    return Redis.from_url(address.url, **patience.as_options())
+    return _server_of(address, patience)
 
 
 def nodes_of(redis: Redis) -> list[Redis]:
@@ -92,6 +94,16 @@ def tls_options(address: RedisAddress) -> dict[str, Any]:
 
     options = parse_url(f"rediss://host?{urlencode(address.tls or {})}")
     return {name: value for name, value in options.items() if name.startswith("ssl_")}
+
+
+def _server_of(address: RedisAddress, patience: Patience) -> Redis:
+    from redis import Redis
+    from redis.connection import Connection, parse_url
+
+    from klaviyo_relay.primary_pool import PrimaryPool
+
+    options = {"connection_class": Connection, **patience.as_options(), **parse_url(address.url)}
+    return Redis.from_pool(PrimaryPool(**options))
 
 
 def _cluster_of(address: RedisAddress, patience: Patience) -> Redis:

@@ -16,7 +16,7 @@ from importlib import metadata
 
 from redis import ConnectionPool
 
-from klaviyo_relay import cluster_client
+from klaviyo_relay import cluster_client, primary_pool
 
 # Making one connects to nothing.
 ConnectionPool()

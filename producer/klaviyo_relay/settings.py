@@ -24,7 +24,7 @@ PREFIX = "KLAVIYO_RELAY_"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 # redis-py takes it there too, and for unix:// it documents no other place.
-_PASSWORD_IN_QUERY = re.compile(r"([?&](?:sentinel_)?password=)[^&#]*")
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:sentinel_|ssl_)?password=)[^&#]*")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -96,12 +96,18 @@ class Settings(Struct, frozen=True, kw_only=True):
 
         Spool files carry it, so that staging's commands never reach production. Passwords and
         certificates are left out: they may change while commands wait.
+
+        Raises:
+            ConfigurationError: `redis_url` is no address.
         """
-        address = RedisAddress.of(self.redis_url).place
+        try:
+            place = RedisAddress.of(self.redis_url).place
+        except ValueError as error:
+            raise ConfigurationError([f"{PREFIX}REDIS_URL {error}"]) from None
         import_whole("hashlib")
         from hashlib import blake2b
 
-        return blake2b(f"{address}\n{self.namespace}".encode(), digest_size=4).hexdigest()
+        return blake2b(f"{place}\n{self.namespace}".encode(), digest_size=4).hexdigest()
 
     def __repr__(self) -> str:
         """The settings without the password in the URL."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from klaviyo_relay.direct import DirectShipment
     from klaviyo_relay.opened_spool import OpenedSpool
     from klaviyo_relay.settings import Settings
-    from klaviyo_relay.shipper import Flushed, Shipper
+    from klaviyo_relay.shipper import Flushed
     from klaviyo_relay.spool import OwnSpool
 
 _living: WeakSet[Spooling] = WeakSet()
@@ -51,18 +51,6 @@ class Spooling:
         self._direct: DirectShipment | None = None
         self._is_sync = False
         _living.add(self)
-
-    @property
-    def spool(self) -> OwnSpool | None:
-        """This process's own, while one is open."""
-        opened = self._opened
-        return None if opened is None else opened.spool
-
-    @property
-    def shipper(self) -> Shipper | None:
-        """The thread that ships it."""
-        opened = self._opened
-        return None if opened is None else opened.shipper
 
     def store(self, rows: Sequence[tuple[str, int, bytes]], *, full: bool) -> None:
         """Commit rows of (lane, milliseconds, message), all or none.
@@ -114,7 +102,9 @@ class Spooling:
         Args:
             timeout: seconds to wait. Defaults to the setting exit_seconds.
         """
-        self._direct = None
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
         opened = self._current()
         if opened is None:
             return _nothing_left()
@@ -157,21 +147,24 @@ class Spooling:
         return False
 
     def _ship_at_once(self, rows: Sequence[tuple[str, int, bytes]], error: SpoolError) -> None:
-        """The disk takes no more: ship in the call, with a short limit.
+        """The disk takes no more: ship in the call, which waits for half a second at the most.
 
         Raises:
             SpoolFullError: Redis did not take it either; the command is not accepted.
         """
-        direct = self._direct
-        if direct is None:
-            import_whole("klaviyo_relay.direct")
-            from klaviyo_relay.direct import DirectShipment
-
-            self._direct = direct = DirectShipment(self._settings())
         try:
-            direct.ship(rows)
+            (self._direct or self._begin_direct()).ship(rows, error)
         except RedisUnavailableError as unavailable:
             raise SpoolFullError(f"{error}; {unavailable}") from error
+
+    def _begin_direct(self) -> DirectShipment:
+        import_whole("klaviyo_relay.direct")
+        from klaviyo_relay.direct import DirectShipment
+
+        with self._opening:  # one for all threads; and for a signal handler that comes in here
+            made = DirectShipment(self._settings())
+            self._direct = self._direct or made
+            return self._direct
 
     def _open(self) -> OpenedSpool:
         with self._opening:

@@ -3,6 +3,9 @@
 Each function takes the field's name and its value, and returns the value in wire form or raises
 `InvalidCommandError` with the name and the rule. Values never appear in messages.
 
+A value of a class that somebody has made of a string, a number or a date (Django's SafeString, a
+StrEnum, numpy.float64, pandas.Timestamp) counts as what it was made of.
+
 Limits are Klaviyo's: API overview of events and profiles, and the OpenAPI document of revision
 2026-07-15. Sizes are decimal (the smaller reading of "100 KB" and "5 MB").
 """
@@ -62,13 +65,14 @@ LOCATION_FIELDS = frozenset(
 
 def text(field: str, value: object, most: int = STRING_MAX_BYTES) -> str:
     """A non-empty string of at most `most` characters that UTF-8 can carry."""
-    if type(value) is not str:
-        raise InvalidCommandError(field, f"must be a string, not {type(value).__name__}")
-    if not value or value.isspace():
+    found = value if type(value) is str else _plain(value)
+    if type(found) is not str:
+        raise InvalidCommandError(field, f"must be a string, not {_kind(value)}")
+    if not found or found.isspace():
         raise InvalidCommandError(field, "must not be empty; leave it out instead")
-    if len(value) > most:
-        raise InvalidCommandError(field, f"must have at most {most} characters, has {len(value)}")
-    return _encodable(field, value)
+    if len(found) > most:
+        raise InvalidCommandError(field, f"must have at most {most} characters, has {len(found)}")
+    return _encodable(field, found)
 
 
 def email(field: str, value: object) -> str:
@@ -83,58 +87,64 @@ def email(field: str, value: object) -> str:
 
 def phone_number(field: str, value: object) -> str:
     """A number in E.164: a plus sign, the country code, the number, and nothing else."""
-    if type(value) is not str or not _PHONE.fullmatch(value):
+    found = _plain(value)
+    if type(found) is not str or not _PHONE.fullmatch(found):
         raise InvalidCommandError(field, "must be in E.164 form, like +15005550006")
-    return value
+    return found
 
 
 def currency(field: str, value: object) -> str:
     """A currency code of ISO 4217: three capital letters."""
-    if type(value) is not str or not _CURRENCY.fullmatch(value):
+    found = _plain(value)
+    if type(found) is not str or not _CURRENCY.fullmatch(found):
         raise InvalidCommandError(field, "must be an ISO 4217 code of three capitals, like USD")
-    return value
+    return found
 
 
 def list_id(field: str, value: object) -> str:
     """Klaviyo's id of a list: six letters and digits, as its URL in Klaviyo shows it."""
-    if type(value) is not str or not _LIST_ID.fullmatch(value):
+    found = _plain(value)
+    if type(found) is not str or not _LIST_ID.fullmatch(found):
         raise InvalidCommandError(
             field, "must be a list id of six letters and digits; give a name as list_name="
         )
-    return value
+    return found
 
 
 def account(field: str, value: object) -> str:
     """A name for a Klaviyo account, as in KLAVIYO_API_KEY_<ACCOUNT>, in lower case."""
-    if type(value) is not str or not _ACCOUNT.fullmatch(value):
+    found = _plain(value)
+    if type(found) is not str or not _ACCOUNT.fullmatch(found):
         raise InvalidCommandError(
             field, "must be 1-32 lower-case letters, digits and underscores, a letter first"
         )
-    return value
+    return found
 
 
 def boolean(field: str, value: object) -> bool:
     """True or False, and nothing that only behaves like them."""
     if type(value) is not bool:
-        raise InvalidCommandError(field, f"must be True or False, not {type(value).__name__}")
+        raise InvalidCommandError(field, f"must be True or False, not {_kind(value)}")
     return value
 
 
 def number(field: str, value: object) -> int | float:
     """A finite number; a Decimal becomes the nearest float."""
-    if type(value) is int and _INT_MIN <= value <= _INT_MAX:
-        return value
-    if type(value) in (float, Decimal) and _is_finite(value):  # type: ignore[arg-type]  # not narrowed by type()
-        return float(value)  # type: ignore[arg-type]  # not narrowed by type()
-    kind = type(value)
-    found = "" if kind in (int, float, Decimal) else f", not {kind.__name__}"
-    raise InvalidCommandError(field, _NUMBER + found)
+    found: int | float = _plain(value)
+    kind = type(found)
+    if kind is int and _INT_MIN <= found <= _INT_MAX:
+        return found
+    if kind in (float, Decimal) and _is_finite(found):
+        return float(found)
+    what = "" if kind in (int, float, Decimal) else f", not {_kind(value)}"
+    raise InvalidCommandError(field, _NUMBER + what)
 
 
 def seconds(field: str, value: object) -> float:
     """How long to wait."""
-    if type(value) in (int, float) and 0 <= value < math.inf:  # type: ignore[operator]  # not narrowed by type()
-        return value  # type: ignore[return-value]  # the same
+    found: int | float = _plain(value)
+    if type(found) in (int, float) and 0 <= found < math.inf:
+        return found
     raise InvalidCommandError(field, "must be a finite number of seconds from 0 on")
 
 
@@ -154,7 +164,7 @@ def time(field: str, value: object) -> str:
         moment = EARLIEST_TIME
     if not EARLIEST_TIME < moment <= datetime.now(UTC) + LATEST_TIME_AHEAD:
         raise InvalidCommandError(field, "must be after 1990 and at most one year ahead")
-    return moment.isoformat().replace("+00:00", "Z")
+    return datetime.isoformat(moment).replace("+00:00", "Z")  # in microseconds, whatever its class
 
 
 def past_time(field: str, value: object) -> str:
@@ -166,11 +176,12 @@ def past_time(field: str, value: object) -> str:
 
 
 def _moment(field: str, value: object) -> datetime:
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and not _is_no_moment(value):
         return value
-    if type(value) is str:
+    found = _plain(value)
+    if type(found) is str:
         try:
-            return datetime.fromisoformat(value)
+            return datetime.fromisoformat(found)
         except ValueError:
             pass  # said below, together with the other wrong forms
     raise InvalidCommandError(
@@ -183,7 +194,7 @@ def _moment(field: str, value: object) -> datetime:
 def properties(field: str, value: object) -> dict[str, Any]:
     """A JSON object within Klaviyo's limits: 400 properties, 100 KB a string, nesting of 10."""
     if not isinstance(value, Mapping):
-        raise InvalidCommandError(field, f"must be a dict, not {type(value).__name__}")
+        raise InvalidCommandError(field, f"must be a dict, not {_kind(value)}")
     if len(value) > PROPERTIES_MAX:
         raise InvalidCommandError(
             field, f"must have at most {PROPERTIES_MAX} properties, has {len(value)}"
@@ -228,6 +239,26 @@ def printable(name: object) -> str:
     return str(name)[:40].encode("unicode_escape").decode("ascii") or '""'
 
 
+def _plain(value: Any) -> Any:
+    """The value as one of the type that its class was made of; all others as they are."""
+    # By that type's own methods: the class may say something else, as enums do.
+    if type(value) in _CONVERSIONS or _is_no_moment(value):
+        return value
+    return next((plain(value) for kind, plain in _PLAIN.items() if isinstance(value, kind)), value)
+
+
+def _is_no_moment(value: object) -> bool:
+    """Whether it is pandas's NaT, a datetime that is not even equal to itself."""
+    return isinstance(value, datetime) and value != value  # noqa: PLR0124 - that is the question
+
+
+def _kind(value: object) -> str:
+    """The name of its type, as Python shows it: numpy has a bool of its own."""
+    kind = type(value)
+    name = kind.__qualname__
+    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+
+
 def _encodable(field: str, value: str) -> str:
     if not value.isascii():
         try:
@@ -262,18 +293,19 @@ def _object(value: Mapping[Any, Any], levels: int) -> dict[str, Any]:
         raise _FaultError(f"is nested deeper than {NESTING_MAX} levels")
     found: dict[str, Any] = {}
     for key, member in value.items():
-        if type(key) is not str:
-            raise _FaultError(f"has a key of type {type(key).__name__}; use strings")
+        name = key if type(key) is str else _plain(key)
+        if type(name) is not str:
+            raise _FaultError(f"has a key of type {_kind(key)}; use strings")
         try:
-            if not key.isascii():
-                _string(key, levels)
+            if not name.isascii():
+                _string(name, levels)
             # Short strings first, without a call: they are most of what a web handler sends.
             if type(member) is str and len(member) < _SURELY_SHORT and member.isascii():
-                found[key] = member
+                found[name] = member
             else:
-                found[key] = _value(member, levels)
+                found[name] = _value(member, levels)
         except _FaultError as fault:
-            raise fault.below(f".{printable(key)}") from None
+            raise fault.below(f".{printable(name)}") from None
     return found
 
 
@@ -285,8 +317,11 @@ def _value(value: Any, levels: int) -> Any:
         return _object(value, levels - 1)
     if isinstance(value, (list, tuple)):
         return _array(value, levels - 1)
+    plain = _plain(value)
+    if plain is not value:
+        return _CONVERSIONS[type(plain)](plain, levels)
     raise _FaultError(
-        f"is a {type(value).__name__}, which JSON cannot carry; use str, int, float, bool, None,"
+        f"is a {_kind(value)}, which JSON cannot carry; use str, int, float, bool, None,"
         " dict, list, datetime, date, Decimal or UUID"
     )
 
@@ -353,6 +388,16 @@ def _str(value: object, _levels: int) -> str:
     return str(value)
 
 
+# A datetime is a date too, so it stands before it.
+_PLAIN: dict[type, Any] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    datetime: lambda value: datetime.fromisoformat(datetime.isoformat(value)),
+    date: lambda value: date.fromisoformat(date.isoformat(value)),
+    Decimal: Decimal,
+    UUID: lambda value: UUID(int=value.int),
+}
 _CONVERSIONS: dict[type, Any] = {
     str: _string,
     int: _integer,

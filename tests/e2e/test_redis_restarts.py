@@ -61,6 +61,22 @@ def test_a_redis_that_stood_still_is_used_again_at_once(own_redis, load, sandbox
     assert worker.end() == 0
 
 
+def test_a_primary_that_became_a_replica_is_left_for_the_one_that_took_over(
+    moving, site_of, sandbox
+):
+    # Celery's broker is there, too.
+    with SteadyLoad(site_of(moving.url), every_seconds=0.02) as load:
+        worker = load.site.worker()
+        sandbox.wait(events=20, timeout=60)
+        moving.move()
+        assert load.seconds_to_next_delivery() <= GOES_ON_WITHIN_SECONDS
+        worker.says("Connection to broker lost")
+        load.wait_for_all()
+    assert worker.process.poll() is None
+    assert worker.end() == 0
+    assert "wake-up calls" not in worker.log(), "Celery has carried them"
+
+
 def test_what_is_at_klaviyo_while_redis_stands_still_is_not_settled_under_a_lost_lease(
     own_redis, site_of, sandbox, tracks, until
 ):

@@ -8,6 +8,7 @@ from klaviyo_relay import Producer, Settings
 from klaviyo_relay.contrib.fastapi import lifespan
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.testing import capture
+from spool_files import spool_of
 
 ADA = "ada@lovelace.dev"
 
@@ -35,7 +36,7 @@ def test_shutdown_flushes_and_closes(relay_settings, redis):
     asyncio.run(live(app, lambda: klaviyo_relay.track("M", email=ADA)))
 
     assert redis.xlen("kr:{default:events}:stream") == 1
-    assert klaviyo_relay._default._spooling.spool is None
+    assert spool_of(klaviyo_relay._default) is None
 
 
 def test_shutdown_closes_after_an_error_too(relay_settings, redis):
@@ -53,7 +54,7 @@ def test_shutdown_closes_after_an_error_too(relay_settings, redis):
         asyncio.run(run())
 
     assert redis.xlen("kr:{default:events}:stream") == 1
-    assert own._spooling.spool is None
+    assert spool_of(own) is None
 
 
 def test_faulty_settings_stop_the_start(monkeypatch):

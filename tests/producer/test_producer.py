@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from enum import Enum
 
 import pytest
 
@@ -28,6 +29,24 @@ def test_settings_from_the_environment_are_read_at_the_first_command(
     identity = producer.track("M", email=ADA)
     assert stored_ids(producer.settings) == [identity]
     producer.close()
+
+
+class Shop(str, Enum):  # noqa: UP042 - as it was made before StrEnum
+    OURS = "default"
+    THEIRS = "shop_eu"
+
+
+@pytest.mark.parametrize("shop", Shop)
+def test_an_account_may_be_named_by_an_enum_of_strings(producer, lanes, shop):
+    one = producer.track("M", email=ADA, account=shop)
+    assert producer.flush(10).left == 0
+    many = producer.enqueue_many([Track(metric="M", email=ADA)], account=shop, bulk=False)
+
+    assert many.added == 1
+    assert lanes.ids(account=shop.value)[0] == one
+    assert [entry.envelope.account for entry in lanes.entries(account=shop.value)] == 2 * [
+        shop.value
+    ]
 
 
 def test_one_redis_serves_two_producers_of_one_process(relay_settings, lanes):

@@ -48,6 +48,18 @@ def test_a_cluster_is_known_by_some_of_its_nodes():
         ("redis+sentinel://one:26379,two:26379", "must end with the name"),
         ("redis+sentinel://one:26379/mymaster/first", "must end with the name"),
         ("redis+sentinel://one:26379/mymaster/0/1", "must end with the name"),
+        ("redis://one?decode_responses=true", "must have no option decode_responses: leave it out"),
+        ("redis://one?socket_timeout=60", "must have no option socket_timeout"),
+        ("redis://one/0?client_name=shop&protocol=3", "must have no option protocol"),
+        ("unix:///run/redis.sock?encoding=latin-1", "must have no option encoding"),
+        ("redis+cluster://one?retry_on_timeout=true", "must have no option retry_on_timeout"),
+        ("redis+sentinel://one/m?health_check_interval=5", "must have no option health_check"),
+        ("rediss://one?ssl_ca_cert=/ca.pem", "must have no option ssl_ca_cert"),
+        ("redis://one?sentinel_password=x", "must have no option sentinel_password"),
+        ("redis+sentinel://one/m?db=1", "option db: it belongs before the ?"),
+        ("redis+cluster://one?password=geheim", "option password: it belongs before the ?"),
+        ("redis://one?ssl_ca_certs=/ca.pem", "must begin with rediss to have the option ssl_ca"),
+        ("redis://one?db=first", "must have a number as its option db"),
     ],
 )
 def test_what_is_no_such_url_is_told_what_is_wrong_with_an_example(url, rule):
@@ -64,6 +76,11 @@ def test_what_is_no_such_url_is_told_what_is_wrong_with_an_example(url, rule):
         "redis://:geheim@redis.example:port/0",
         "redis+cluster://:geheim@one:port",
         "redis+sentinel://:geheim@one/mymaster/0/geheim",
+        "redis://:geheim@one/0?protocol=3",
+        "redis://one/0?password=geheim&protocol=3",
+        "redis://:1?geheim=1@one/0",
+        "redis://:1/geheim@one/0",
+        "redis://:1#geheim@one/0",
     ],
 )
 def test_a_fault_never_tells_the_password(url):
@@ -82,9 +99,13 @@ def test_a_fault_never_tells_the_password(url):
         ("rediss://one/0?ssl_ca_certs=/a.pem", "rediss://one/0?ssl_ca_certs=/b.pem"),
         ("redis+sentinel://one,two/m/0", "redis+sentinel://two,one/m/0"),
         ("redis+sentinel://one/m?sentinel_username=u", "redis+sentinel://one/m"),
+        ("redis://one:6379/0?client_name=shop", "redis://one:6379/0"),
     ],
-    ids=["password", "password as option", "certificates", "order of hosts", "of Sentinels"],
-)
+    ids=[
+        "password", "password as option", "certificates", "order of hosts", "of Sentinels",
+        "name of the client",
+    ],
+)  # fmt: skip
 def test_a_place_stays_the_same_whatever_may_change_while_commands_wait(one, other):
     assert RedisAddress.of(one).place == RedisAddress.of(other).place
 
@@ -100,16 +121,15 @@ def test_another_place_is_told_apart(other):
 
 def test_sentinels_may_have_a_user_and_a_password_of_their_own():
     found = RedisAddress.of(
-        "redis+sentinel://one/m?sentinel_username=u&sentinel_password=p&health_check_interval=5"
+        "redis+sentinel://one/m?sentinel_username=u&sentinel_password=p&client_name=shop"
     )
 
     assert found.of_sentinels == {"username": "u", "password": "p"}
-    assert found.url_of("ten", 1) == "redis://ten:1/0?health_check_interval=5"
+    assert found.url_of("ten", 1) == "redis://ten:1/0?client_name=shop"
 
 
 def test_the_options_of_tls_are_told_apart_from_the_others():
     found = RedisAddress.of("rediss://one:6379/0?ssl_ca_certs=%2Fca.pem&db=1")
 
     assert found.tls == {"ssl_ca_certs": "/ca.pem"}
-    assert found.without_tls_options == "rediss://one:6379/0?db=1"
     assert RedisAddress.of("redis://one").tls is None

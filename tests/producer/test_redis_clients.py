@@ -6,6 +6,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.redis_address import RedisAddress
 from klaviyo_relay.redis_clients import Patience, connect, node_of, nodes_of, tls_options
 from klaviyo_relay_worker.embedded import PrivateRedis
@@ -53,7 +54,7 @@ def test_nobody_is_asked_before_the_first_command(url):
 
 
 def test_a_url_that_is_none_is_told():
-    with pytest.raises(ValueError, match="must begin with"):
+    with pytest.raises(ConfigurationError, match="KLAVIYO_RELAY_REDIS_URL must begin with"):
         connect("http://redis.example")
 
 
@@ -68,6 +69,34 @@ def test_the_options_of_tls_have_the_types_that_redis_py_takes():
     address = RedisAddress.of("rediss://one/0?ssl_check_hostname=false&ssl_ca_certs=/ca.pem&db=2")
 
     assert tls_options(address) == {"ssl_check_hostname": False, "ssl_ca_certs": "/ca.pem"}
+
+
+OF_TLS = (
+    "ssl_ca_certs=/ca.pem&ssl_ca_data=x&ssl_ca_path=/ca&ssl_cert_reqs=required&ssl_certfile=/c.pem"
+    "&ssl_check_hostname=true&ssl_ciphers=x&ssl_keyfile=/k.pem&ssl_min_version=771&ssl_password=x"
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://one?client_name=shop&db=1&password=x&username=x",
+        f"rediss://one?client_name=shop&db=1&password=x&username=x&{OF_TLS}",
+        "unix:///run/redis.sock?client_name=shop&db=1&password=x&username=x",
+    ],
+)
+def test_redis_py_takes_each_option_that_is_allowed(url):
+    with connect(url) as redis:
+        connection = redis.connection_pool.make_connection()
+
+        assert (connection.client_name, connection.db) == ("shop", 1)
+
+
+def test_the_options_reach_the_server(redis_url):
+    with connect(f"{redis_url.removesuffix('/0')}?db=2&client_name=shop") as redis:
+        found = redis.client_info()
+
+    assert (found["db"], found["name"]) == (2, "shop")
 
 
 def test_importing_the_module_does_not_import_redis():

@@ -150,6 +150,7 @@ def test_the_digest_tells_one_place_from_another(other):
         "redis://:geh%65im@one/0",
         "redis+cluster://user:geheim@one:7000,two:7001",
         "redis+sentinel://one,two/mymaster?sentinel_password=geheim",
+        "rediss://one:6379/0?ssl_keyfile=/k.pem&ssl_password=geheim",
     ],
 )
 def test_neither_repr_nor_masked_shows_the_password(url):
@@ -157,6 +158,17 @@ def test_neither_repr_nor_masked_shows_the_password(url):
         assert "geheim" not in shown
         assert "geh%65im" not in shown
         assert "***" in shown
+
+
+def test_an_option_that_would_break_a_promise_is_refused_by_its_name():
+    environ = {"KLAVIYO_RELAY_REDIS_URL": "redis://:geheim@one/0?decode_responses=true"}
+    by_hand = Settings(redis_url=environ["KLAVIYO_RELAY_REDIS_URL"])
+    rule = "KLAVIYO_RELAY_REDIS_URL must have no option decode_responses: leave it out"
+
+    for read in (lambda: Settings.from_env(environ), lambda: by_hand.digest):
+        with pytest.raises(ConfigurationError, match=rule) as caught:
+            read()
+        assert "geheim" not in str(caught.value)
 
 
 def test_a_url_without_a_password_is_shown_as_it_is():

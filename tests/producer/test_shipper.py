@@ -16,7 +16,7 @@ from klaviyo_relay.redis_clients import connect
 from klaviyo_relay.shipment import FileShipment
 from klaviyo_relay.spool import SpoolLock
 from klaviyo_relay_worker.embedded import PrivateRedis
-from spool_files import ADA, EVENTS, PROFILES, envelope, in_order
+from spool_files import ADA, EVENTS, PROFILES, envelope, in_order, shipper_of, spool_of
 
 # Much more than a track() needs (20 us), much less than any wait for Redis (2 s and more).
 QUICK_SECONDS = 0.5
@@ -32,8 +32,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr(shipper, "connect", lambda url: connect(url, answer_seconds=0.3))
 
 
-def with_server(own_redis, tmp_path, **more):
-    return Settings(redis_url=own_redis.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
+def with_server(server, tmp_path, **more):
+    return Settings(redis_url=server.url, spool_dir=tmp_path / "spool", exit_seconds=0.0, **more)
 
 
 # --- the way of a row -----------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_rows_reach_their_lanes_in_the_order_of_the_calls(producer, lanes):
 def test_a_lone_command_is_shipped_at_once(producer, lanes, until):
     producer.track("M", email=ADA)
     producer.flush(timeout=10)
-    until(lambda: producer._spooling.shipper._is_idle)
+    until(lambda: shipper_of(producer)._is_idle)
     began = time.monotonic()
 
     producer.track("M", email=ADA)
@@ -73,7 +73,7 @@ def test_shipped_rows_stay_for_the_window_and_are_deleted_after_it(
     for _ in range(700):
         producer.track("M", email=ADA)
     assert producer.flush(timeout=10).left == 0
-    spool = producer._spooling.spool
+    spool = spool_of(producer)
 
     if time.monotonic() - shipped_after < 0.6:
         assert len(spool.read(0, 1_000)) == 700
@@ -90,7 +90,7 @@ def test_a_row_that_waits_longer_than_the_window_is_still_shipped(
     assert producer.flush(10).left == 0
     own_redis.kill()
     second = producer.track("M", email=ADA)
-    until(lambda: producer._spooling.shipper._backoff.failures > 4)
+    until(lambda: shipper_of(producer)._backoff.failures > 4)
     own_redis.start()
 
     assert producer.flush(10).left == 0
@@ -105,8 +105,8 @@ def test_an_outage_of_hours_does_not_end_the_thread(
     producer = Producer(with_server(own_redis, tmp_path))
     own_redis.kill()
     command = producer.track("M", email=ADA)
-    producer._spooling.shipper._backoff.failures = 1_023
-    until(lambda: producer._spooling.shipper._backoff.failures > 1_025)
+    shipper_of(producer)._backoff.failures = 1_023
+    until(lambda: shipper_of(producer)._backoff.failures > 1_025)
     own_redis.start()
 
     assert producer.flush(10).left == 0
@@ -213,7 +213,7 @@ def test_a_script_that_ran_though_its_answer_was_lost_doubles_nothing(
     assert producer.flush(10).left == 0
     own_redis.pause()
     ids += [producer.track("M", email=ADA) for _ in range(20)]
-    until(lambda: producer._spooling.shipper._backoff.failures >= 1)  # sent, and no answer in time
+    until(lambda: shipper_of(producer)._backoff.failures >= 1)  # sent, and no answer in time
     own_redis.resume()  # now Redis runs what stands in its socket, and then what is sent again
 
     assert producer.flush(10).left == 0
@@ -294,6 +294,21 @@ def test_a_redis_emptied_while_it_runs_gets_its_register_again(
     until(lambda: lanes.length() == 2)
 
     assert redis.smembers(Keys().register) == {EVENTS.encode()}
+
+
+def test_a_primary_that_became_a_replica_is_left_for_the_one_that_took_over(
+    moving, tmp_path, impatient, lanes_of
+):
+    producer = Producer(with_server(moving, tmp_path))
+    ids = [producer.track("M", email=ADA) for _ in range(10)]
+    assert producer.flush(10).left == 0
+    moving.move()
+
+    ids += [producer.track("M", email=ADA) for _ in range(10)]
+
+    assert producer.flush(10).left == 0
+    assert lanes_of(moving.primary).ids() == ids
+    producer.close(0)
 
 
 # --- fullness -------------------------------------------------------------------------------------
@@ -404,7 +419,7 @@ def test_a_redis_that_is_away_is_complained_of_once_a_minute_without_its_passwor
     producer = Producer(with_server(own_redis, tmp_path))
     with caplog.at_level(logging.DEBUG):
         producer.track("M", email=ADA, properties={"secret": "geheim7"})
-        until(lambda: producer._spooling.shipper._backoff.failures > 5)
+        until(lambda: shipper_of(producer)._backoff.failures > 5)
 
     said = [record for record in caplog.records if record.name == "klaviyo_relay.shipper"]
     assert len(said) == 1
@@ -438,7 +453,7 @@ def test_the_thread_survives_a_log_that_cannot_be_written(
     producer = Producer(with_server(own_redis, tmp_path))
     own_redis.kill()
     identity = producer.track("M", email=ADA)
-    until(lambda: producer._spooling.shipper._backoff.failures > 2)
+    until(lambda: shipper_of(producer)._backoff.failures > 2)
     own_redis.start()
 
     assert producer.flush(timeout=10).left == 0
@@ -455,7 +470,7 @@ def test_a_file_damaged_while_a_lane_is_held_is_left_and_a_new_one_takes_its_pla
     redis.hset(counts, "bytes", 10**12)
     for _ in range(1_000):
         producer.track("M", email=ADA)
-    first, spool = producer._spooling.shipper, producer._spooling.spool
+    first, spool = shipper_of(producer), spool_of(producer)
     until(lambda: first._own.position == 1_000)
 
     spool.checkpoint()
@@ -463,7 +478,7 @@ def test_a_file_damaged_while_a_lane_is_held_is_left_and_a_new_one_takes_its_pla
     content[4096:] = b"\xff" * (len(content) - 4096)
     spool.path.write_bytes(content)
     spool._reader.execute("PRAGMA shrink_memory")  # so that it reads the disk, and no copy
-    until(lambda: producer._spooling.shipper is not first)
+    until(lambda: shipper_of(producer) is not first)
 
     assert first.flush(timeout=0.1).left == 1_000
     redis.hset(counts, "bytes", 0)
@@ -480,7 +495,7 @@ def test_the_log_is_moved_into_the_file_though_redis_is_away(impatient, away, un
     producer = Producer(away)
     for _ in range(300):
         producer.track("M", email=ADA, properties={"x": "y" * 90_000})
-    spool = producer._spooling.spool
+    spool = spool_of(producer)
 
     until(lambda: spool.path.stat().st_size > 10_000_000)
     producer.close(0)
@@ -498,7 +513,7 @@ def test_a_spool_directory_that_is_removed_while_redis_is_away_comes_back_with_i
     shutil.rmtree(settings.spool_directory)
     ids.append(producer.track("M", email=ADA))
 
-    until(producer._spooling.spool.path.exists)
+    until(spool_of(producer).path.exists)
     ids.append(producer.track("M", email=ADA))
     assert stored_ids(settings) == ids
     own_redis.resume()
@@ -514,7 +529,7 @@ def test_many_rows_that_are_due_are_deleted_within_seconds(monkeypatch, producer
     for _ in range(6_000):
         producer.track("M", email=ADA)
     assert producer.flush(timeout=30).left == 0
-    spool = producer._spooling.spool
+    spool = spool_of(producer)
 
     began = time.monotonic()
     until(lambda: spool.read(0, 1) == [])
@@ -578,7 +593,7 @@ def test_what_a_killed_process_left_is_shipped_by_another_and_its_file_removed(
     assert found[: len(ids)] == ids
     assert len(found) - len(ids) <= 1
     assert in_order(entries)
-    own = {producer._spooling.spool.path, producer._spooling.spool.lock.path}
+    own = {spool_of(producer).path, spool_of(producer).lock.path}
     until(lambda: not [path for path in settings.spool_directory.iterdir()
                             if path.suffix in (".spool", ".lock") and path not in own])  # fmt: skip
     producer.close(0)
@@ -606,7 +621,7 @@ def test_a_spool_whose_lock_was_given_away_takes_no_more(own_redis, tmp_path, un
     producer = Producer(with_server(own_redis, tmp_path))
     producer.track("M", email=ADA)
     assert producer.flush(10).left == 0
-    spool = producer._spooling.spool  # as a call in another thread has read it a moment before
+    spool = spool_of(producer)  # as a call in another thread has read it a moment before
     own_redis.pause()
     producer.track("M", email=ADA)
     producer.close(timeout=0.1)

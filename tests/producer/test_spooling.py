@@ -18,6 +18,7 @@ from klaviyo_relay import Producer, Settings
 from klaviyo_relay.errors import SpoolError, SpoolFullError
 from klaviyo_relay.spool import SpoolLock, spool_paths
 from klaviyo_relay_worker.embedded import PrivateRedis
+from spool_files import spool_of
 
 ADA = "ada@lovelace.dev"
 PHONE = "+15005550006"
@@ -30,7 +31,7 @@ def test_the_withdrawal_of_consent_and_a_deletion_are_synced_and_nothing_else(aw
     producer = Producer(away)
     producer.track("M", email=ADA)
     levels = []
-    writer = producer._spooling.spool._writer
+    writer = spool_of(producer)._writer
     writer.set_trace_callback(
         lambda statement: (
             statement.startswith("INSERT")
@@ -69,7 +70,7 @@ def test_a_full_disk_is_said_at_the_call_and_the_call_works_again_when_there_is_
 ):
     producer = Producer(away)
     ids = [producer.track("M", email=ADA)]
-    writer = producer._spooling.spool._writer
+    writer = spool_of(producer)._writer
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count={pages + 1}").fetchall()
 

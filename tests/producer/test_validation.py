@@ -3,11 +3,15 @@ import time
 from collections import OrderedDict
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum, IntEnum
 from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
+from django.utils.safestring import SafeString
 
 from klaviyo_relay import InvalidCommandError, validation
 
@@ -271,6 +275,113 @@ def test_the_error_names_the_whole_path_of_a_nested_value(value, path):
 )
 def test_what_json_does_not_know_is_converted_as_documented(given, sent):
     assert validation.properties("thing", {"a": given}) == {"a": sent}
+
+
+class Email(str):
+    """A class of an application's, with a text of its own."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "an email"
+
+
+class Plan(str, Enum):  # noqa: UP042 - as it was made before StrEnum
+    FREE = "free"
+
+
+class Size(IntEnum):
+    LARGE = 3
+
+
+class Price(Decimal):
+    pass
+
+
+class Day(date):
+    pass
+
+
+class Number(UUID):
+    pass
+
+
+NOON = pd.Timestamp("2026-01-31T12:00:00.123456789", tz="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (Email("ada@lovelace.dev"), "ada@lovelace.dev"),
+        (Plan.FREE, "free"),
+        (SafeString("free"), "free"),
+        (np.str_("free"), "free"),
+        (Size.LARGE, 3),
+        (np.float64(0.5), 0.5),
+        (Price("0.5"), 0.5),
+        (NOON, "2026-01-31T12:00:00.123456+01:00"),
+        (Day(2026, 1, 31), "2026-01-31"),
+        (Number(int=7), "00000000-0000-0000-0000-000000000007"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_made_of_a_plain_value_is_sent_as_that(given, sent):
+    taken = validation.properties("thing", {"a": given, "b": [given]})
+
+    assert taken == {"a": sent, "b": [sent]}
+    assert type(taken["a"]) is type(taken["b"][0]) is type(sent)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "sent"),
+    [
+        (validation.text, Email("x"), "x"),
+        (validation.email, Email("ada@lovelace.dev"), "ada@lovelace.dev"),
+        (validation.phone_number, Email("+15005550006"), "+15005550006"),
+        (validation.currency, Email("USD"), "USD"),
+        (validation.list_id, Email("Y6nRLr"), "Y6nRLr"),
+        (validation.account, Plan.FREE, "free"),
+        (validation.number, Size.LARGE, 3),
+        (validation.number, np.float64(0.5), 0.5),
+        (validation.seconds, np.float64(0.5), 0.5),
+        (validation.time, Email("2026-01-31T12:00:00Z"), "2026-01-31T12:00:00Z"),
+        (validation.time, NOON, "2026-01-31T11:00:00.123456Z"),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_a_field_takes_what_is_made_of_a_plain_value(check, value, sent):
+    taken = check("thing", value)
+
+    assert taken == sent
+    assert type(taken) is type(sent)
+
+
+def test_names_may_be_made_of_strings():
+    (name,) = validation.properties("thing", {Plan.FREE: 1})
+
+    assert (type(name), name) == (str, "free")
+    assert [type(one) for one in validation.names("thing", [Plan.FREE])] == [str]
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "said"),
+    [
+        (validation.text, np.int64(1), "not numpy.int64"),
+        (validation.text, NOON, "not pandas"),
+        (validation.text, Number(int=7), "not tests.producer.test_validation.Number"),
+        (validation.boolean, np.True_, "not numpy.bool"),
+        (validation.number, Email("7"), "not tests.producer.test_validation.Email"),
+        (validation.number, np.int64(1), "not numpy.int64"),
+        (validation.properties, {"a": np.int64(1)}, "is a numpy.int64, which JSON cannot carry"),
+        (validation.properties, {"a": pd.NaT}, "NaTType, which JSON cannot carry"),
+        (validation.properties, {Size.LARGE: 1}, "Size; use strings"),
+        (validation.properties, Email("a"), "must be a dict, not tests"),
+        (validation.time, pd.NaT, "must be a datetime with a time zone"),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_is_refused_is_told_by_the_whole_name_of_its_type(check, value, said):
+    assert said in refusal(check, value).rule
 
 
 def test_a_moment_is_sent_in_utc_to_the_microsecond():

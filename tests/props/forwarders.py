@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ports import HOST
 
-_NOBODY_LISTENS = 1
+NOBODY_LISTENS = 1
 _PIECE_BYTES = 65_536
 
 
@@ -64,6 +64,11 @@ class Forwarder:
             self._target = target
             self._end_all()
 
+    def lead_new_to(self, target: int) -> None:
+        """Connections go there from now on; those that are open stay where they are."""
+        with self._guard:
+            self._target = target
+
     def drop(self) -> None:
         """End all connections."""
         with self._guard:
@@ -98,7 +103,7 @@ class Forwarder:
                 return
             with self._guard:
                 try:
-                    outer = socket.create_connection((HOST, self._target or _NOBODY_LISTENS), 5.0)
+                    outer = socket.create_connection((HOST, self._target or NOBODY_LISTENS), 5.0)
                 except OSError:
                     inner.close()
                     continue

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from klaviyo_relay import Identify, Settings, Track
+from klaviyo_relay import Identify, Producer, Settings, Track
 from klaviyo_relay.commands import Command
 from klaviyo_relay.envelope import Envelope, encode, new_id
 from klaviyo_relay.spool import OwnSpool, milliseconds
@@ -52,3 +52,15 @@ def in_order(entries: Iterable[Any]) -> bool:
         source, _, number = entry.origin.partition(":")
         of_source.setdefault(source, []).append(int(number))
     return all(a < b for numbers in of_source.values() for a, b in pairwise(numbers))
+
+
+def spool_of(producer: Producer) -> Any:
+    """This process's own, while one is open; else None."""
+    opened = producer._spooling._opened
+    return None if opened is None else opened.spool
+
+
+def shipper_of(producer: Producer) -> Any:
+    """The thread that ships it."""
+    opened = producer._spooling._opened
+    return None if opened is None else opened.shipper

@@ -9,8 +9,10 @@ otherwise.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from msgspec import Struct, field
+from redis.connection import parse_url
 
 from klaviyo_relay.errors import ConfigurationError
 from klaviyo_relay.redis_address import RedisAddress
@@ -63,9 +65,21 @@ def broker_of(settings: WorkerSettings) -> Broker:
     address = RedisAddress.of(settings.broker_url)
     if address.kind == "sentinel":
         return _of_sentinels(address)
-    url = address.without_tls_options.replace("unix://", "redis+socket://", 1)
-    transport = "klaviyo_relay_worker.transport:Transport"
-    return Broker(url, transport, _OPTIONS, _tls(address))
+    is_socket = address.scheme == "unix"
+    transport = f"klaviyo_relay_worker.transport:{'Socket' if is_socket else ''}Transport"
+    return Broker(_url_of_server(address), transport, _OPTIONS, _tls(address))
+
+
+def _url_of_server(address: RedisAddress) -> str:
+    """As kombu reads it: it takes none of redis-py's options, and names a database otherwise."""
+    given = parse_url(address.url)
+    user, password = (quote(given.get(name, ""), safe="") for name in ("username", "password"))
+    credentials = f"{user}:{password}@" if user or password else ""
+    database = given.get("db", 0)
+    if address.scheme == "unix":
+        return f"socket://{credentials}{quote(given['path'])}?virtual_host={database}"
+    where = urlsplit(address.url).netloc.rpartition("@")[2]
+    return f"{address.scheme}://{credentials}{where}/{database}"
 
 
 def _of_sentinels(address: RedisAddress) -> Broker:

@@ -196,6 +196,12 @@ class Transport(redis.Transport):
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
 
+class SocketTransport(Transport):
+    """The mended transport, by a Unix domain socket: its URL is the channel's to read."""
+
+    can_parse_url = True
+
+
 class SentinelChannel(Channel, redis.SentinelChannel):
     """The mended channel, at the primary that Sentinels name."""
 

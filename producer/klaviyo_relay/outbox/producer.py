@@ -61,8 +61,8 @@ class OutboxProducer(Verbs):
         Raises:
             InvalidCommandError: as the verbs; or what the database raises.
         """
-        if account != DEFAULT_ACCOUNT:
-            validation.account("account", account)
+        if account is not DEFAULT_ACCOUNT:
+            account = validation.account("account", account)
         rows = _rows(commands, account)
         self._write(rows)
         return [row.command_id for row in rows]
@@ -97,7 +97,7 @@ class OutboxProducer(Verbs):
 
         if source is not None or timeout is not None:
             raise TypeError("source and timeout are for loads straight into Redis, not an outbox")
-        validation.account("account", account)
+        account = validation.account("account", account)
         remaining, given = iter(commands), 0
         while chunk := list(islice(remaining, CHUNK_COMMANDS)):
             self._write(_rows(chunk, account, bulk=bulk))

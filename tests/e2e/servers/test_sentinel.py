@@ -17,6 +17,7 @@ from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.app import create_app
 from klaviyo_relay_worker.settings import WorkerSettings
+from spool_files import spool_of
 
 KEYS = Keys()
 # KLAVIYO_RELAY_LONG is read before conftest clears the environment of such names.
@@ -94,7 +95,7 @@ def test_what_replicas_have_is_deleted_from_the_spool(site, until, monkeypatch):
     for at in range(100):
         producer.track("Placed Order", email=f"p{at}@shop.io")
     assert producer.flush(10).left == 0
-    with closing(sqlite3.connect(producer._spooling.spool.path)) as database:
+    with closing(sqlite3.connect(spool_of(producer).path)) as database:
         count = "SELECT count(*) FROM rows"
         until(lambda: database.execute(count).fetchone() == (0,), 60)
     producer.close()
