@@ -48,7 +48,7 @@ class SettledLane:
 
     def parked(self) -> list[Entry]:
         """What is parked, whether its time has come or not."""
-        return self.lane.due(4e9)[0]
+        return self.lane.due(4e9).parked
 
     def settle(
         self,

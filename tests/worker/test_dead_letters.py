@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from klaviyo_relay import Identify, Producer, Settings, Track
+from klaviyo_relay.envelope import Envelope, encode, new_id
 from klaviyo_relay.keys import split
 from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay.redis_clients import connect
@@ -94,6 +95,50 @@ def test_an_unreadable_letter_is_kept_by_a_redrive_and_can_be_discarded(letters,
     assert letters.redrive([letter]) == 0
     assert letters.discard([letter]) == 1
     assert list(letters.all([NAME])) == []
+
+
+@pytest.mark.parametrize("how", ["pages", "find", "read"])
+def test_a_letter_of_a_newer_release_is_read_as_far_as_it_can_be(letters, dead, lane, redis, how):
+    identity, key = dead[1].id, lane.keys.dead
+    stored = redis.hget(key, identity).replace(
+        b'"verb":"track","metric"', b'"verb":"merge","metric"'
+    )
+    redis.hset(key, identity, stored)
+    found = {
+        "pages": lambda: next(one for one in letters.all([NAME]) if one.id == identity),
+        "find": lambda: letters.find([NAME], identity),
+        "read": lambda: next(letters.read(NAME, [identity]))[0],
+    }[how]()
+    assert (found.failure, found.dead_at, found.lane) == (dead[1].failure, dead[1].dead_at, NAME)
+    assert (found.envelope, found.sendable) == (None, None)
+    assert msgspec.json.decode(found.message)["command"]["verb"] == "merge"
+    assert letters.redrive([found]) == 0
+    assert redis.hget(key, identity) == stored
+
+
+@pytest.mark.parametrize("stored", [b"[]", b"\xff{", b'{"verb":1}'])
+def test_what_is_no_letter_at_all_can_be_listed_and_discarded(letters, redis, keys, stored):
+    LaneEntrance(redis, keys, 10**9).register(NAME)
+    redis.hset(keys.lane("default", "events").dead, "x", stored)
+    [found] = letters.all([NAME])
+    assert (found.id, found.failure.code, found.sendable) == ("x", "unreadable_letter", None)
+    assert letters.discard([found]) == 1
+
+
+def test_a_message_that_an_older_release_could_not_read_is_redriven_by_one_that_can(
+    letters, lane, redis, keys
+):
+    envelope = Envelope(id=new_id(), account="default", at=1, command=COMMAND)
+    LaneEntrance(redis, keys, 10**9).ship(NAME, "test", [(1, encode(envelope))])
+    [entry], _, _ = lane.read("0-0", 10)
+    with SettledLane(redis, keys) as held:
+        lane.bury_unreadable(held.lease, [(entry.key, encode(envelope), "why")], 7.0)
+    [letter] = letters.all([NAME])
+    assert letter.id == f"unreadable-{entry.key}"
+    assert letters.redrive([letter]) == 1
+    [again], _, _ = lane.read("0-0", 10)
+    assert again.envelope.id == envelope.id
+    assert numbers(redis, keys) == {"accepted": 1, "backlog": 1}
 
 
 def test_an_invalid_one_of_the_celery_door_is_accepted_as_dead_once(letters, redis, keys):

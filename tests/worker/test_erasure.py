@@ -101,6 +101,32 @@ def test_a_row_in_an_import_job_is_under_way(lane_of, erasure, who, is_followed)
     assert erasure.is_under_way(f"email:{who}", stone()) is is_followed
 
 
+@pytest.mark.parametrize(("who", "is_followed"), [(ADA, True), ("carl@x.io", False)])
+def test_a_row_in_a_job_that_cannot_be_read_may_be_the_persons(lane_of, erasure, who, is_followed):
+    rooms = lane_of()
+    rooms.ship(Identify(email=ADA))
+    rooms.held.settle(Following("JOB", 0))
+    following = rooms.lane.keys.following
+    newer = rooms.redis.hget(following, "JOB").replace(b'"identify"', b'"merge"')
+    rooms.redis.hset(following, "JOB", newer)
+    assert erasure.is_under_way(f"email:{who}", stone()) is is_followed
+
+
+@pytest.mark.parametrize(("age", "purged"), [(-60, 1), (60, 0)], ids=["before", "after"])
+def test_a_parked_command_that_cannot_be_read_and_names_the_person_goes(
+    lane_of, erasure, age, purged
+):
+    rooms = lane_of()
+    rooms.ship(Identify(email=ADA))
+    now = time.time()
+    rooms.held.settle(Parked(now + 1e6, "x"), at=now + age)
+    parked = rooms.lane.keys.parked
+    [(name, stored)] = rooms.redis.hgetall(parked).items()
+    rooms.redis.hset(parked, name, stored.replace(b'"identify"', b'"merge"'))
+    rooms.held.release()
+    assert erasure.purge({WHO: stone(planted=int(now * 1000))}) == purged
+
+
 @pytest.mark.parametrize(("age", "left"), [(-60, 0), (60, 1)], ids=["before", "after"])
 def test_an_unreadable_letter_that_speaks_of_the_person_goes(lane_of, erasure, keys, age, left):
     rooms = lane_of("events")

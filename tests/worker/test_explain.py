@@ -127,6 +127,22 @@ def test_a_dead_letter_has_klaviyos_words_and_its_payload_for_whoever_asks(desk,
     assert json.loads(bytes(place.payload))["command"]["email"] == "ada@lovelace.dev"
 
 
+def test_what_only_another_release_can_read_is_shown_as_far_as_it_goes(desk, identity, redis):
+    other = new_id()
+    desk.ship(identity, other)
+    desk.settle(Parked(3e9, "server_error", WHY), identity)
+    desk.settle(Following("J", 0), other)
+    for key, name in ((desk.lane.keys.parked, identity), (desk.lane.keys.following, "J")):
+        redis.hset(key, name, redis.hget(key, name).replace(b'"verb":"', b'"verb":"newer_'))
+    [parked] = desk.explain(identity).places
+    assert isinstance(parked, Waiting)
+    assert (parked.verb, parked.reason, parked.attempts) == ("?", "server_error", 1)
+    [row] = desk.explain(other).places
+    assert isinstance(row, InJob)
+    assert (row.verb, row.job, row.row) == ("?", "J", None)
+    assert row.since.year >= 2026
+
+
 def test_what_could_not_be_read_is_found_by_its_first_name(desk):
     desk._entrance.ship("default:events", "test", [(1, b'{"id":"broken","at":')])
     _, broken, _ = desk.lane.read("0-0", 10)

@@ -250,7 +250,7 @@ def test_a_look_at_a_job_that_ended_frees_all_but_those_that_were_parked(rooms_o
     before.held.settle(Following("JOB", 0))
     rooms = rooms_of()
     fill(rooms)
-    [(job_id, record)] = rooms.lane.due(4e9)[1]
+    [(job_id, record)] = rooms.lane.due(4e9).jobs
     entries = [entry for row in record.parts() for entry in row]
     batch = Batch("GET /", entries, lambda _: iter(()))
     ledger = Ledger()

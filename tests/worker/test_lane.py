@@ -51,6 +51,11 @@ class Bench:
         for _ in range(times):
             self._settled.settle(outcome, entries, at=now)
 
+    def due(self, now):
+        found = self.lane.due(now)
+        assert found.unread == []
+        return found.parked, found.jobs
+
     def numbers(self):
         accounts = Status(self.redis, self.keys).report()["accounts"]
         found = accounts["default"]["lanes"][self.lane.lane]
@@ -183,20 +188,20 @@ def test_a_parked_command_comes_back_when_it_is_due(bench):
     bench.ship(person())
     [entry] = bench.read()
     bench.settle([entry], Parked(100.0, "early"))
-    assert bench.lane.due(99.9) == ([], [])
-    [again], jobs = bench.lane.due(100.0)
+    assert bench.due(99.9) == ([], [])
+    [again], jobs = bench.due(100.0)
     assert (jobs, again.key) == ([], f"p:{entry.envelope.id}")
     assert (again.envelope, again.attempts) == (entry.envelope, 0)
     bench.settle([again], Delivered())
-    assert bench.lane.due(1e12) == ([], [])
+    assert bench.due(1e12) == ([], [])
     assert bench.numbers() == {"accepted": 1, "delivered": 1}
 
 
 def test_only_a_refusal_spends_an_attempt(bench):
     bench.ship(person())
     bench.settle(bench.read(), Parked(1.0, "early"))
-    bench.settle(bench.lane.due(2.0)[0], Parked(1.0, "refused", REFUSED))
-    [entry], _ = bench.lane.due(2.0)
+    bench.settle(bench.due(2.0)[0], Parked(1.0, "refused", REFUSED))
+    [entry], _ = bench.due(2.0)
     assert entry.attempts == 1
     bench.settle([entry], Dead(REFUSED))
     [letter] = bench.letters.all([bench.lane.name])
@@ -208,29 +213,29 @@ def test_a_job_is_looked_at_soon_then_later_and_its_rows_end_with_it(bench):
     entries = bench.read()
     rows = {e.key: Following("JOB", row) for e, row in zip(entries, (0, 1, 1), strict=True)}
     bench.lane.settle(bench.lease, entries, rows, 1000.0)
-    assert bench.lane.due(1000.4) == ([], [])
-    _, [(job, record)] = bench.lane.due(1000.5)
+    assert bench.due(1000.4) == ([], [])
+    _, [(job, record)] = bench.due(1000.5)
     parts = record.parts()
     assert [[e.command.email for e in row] for row in parts] == [["a@x.io"], ["b@x.io", "c@x.io"]]
     running = {e.key: Following("JOB", row) for row, part in enumerate(parts) for e in part}
     assert not bench.lane.settle_job(bench.lease, job, record, running, 1000.5)
-    assert bench.lane.due(1000.9) == ([], [])
-    assert len(bench.lane.due(1001.1)[1]) == 1
+    assert bench.due(1000.9) == ([], [])
+    assert len(bench.due(1001.1)[1]) == 1
     (first,), (second, third) = parts
     ended = {first.key: Delivered(), second.key: Dead(REFUSED), third.key: Dead(REFUSED)}
     for _ in range(2):  # as after a lost answer
         assert bench.lane.settle_job(bench.lease, job, record, ended, 1001.1)
     assert bench.numbers() == {"accepted": 3, "delivered": 1, "dead": 2}
-    assert bench.lane.due(1e12) == ([], [])
+    assert bench.due(1e12) == ([], [])
 
 
 def test_a_look_without_an_answer_only_postpones(bench):
     bench.ship(person())
     bench.settle(bench.read(), Following("JOB", 0), now=1000.0)
-    [(job, record)] = bench.lane.due(1e9)[1]
+    [(job, record)] = bench.due(1e9)[1]
     assert not bench.lane.settle_job(bench.lease, job, record, {}, 2000.0)
     assert bench.numbers() == {"accepted": 1, "following": 1}
-    assert bench.lane.due(2000.0) == ([], [])
+    assert bench.due(2000.0) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -279,6 +284,71 @@ def test_the_time_of_a_persons_pauses_is_kept(bench):
         assert bench.lane.state().paused_seconds == pytest.approx(pauses * 86_400, abs=5)
 
 
+# --- what another release wrote -------------------------------------------------------------------
+
+
+def newer(stored):
+    """As a newer release writes it: with a verb that this one does not know."""
+    return stored.replace(b'"verb":"identify"', b'"verb":"merge_profiles"')
+
+
+def test_a_parked_command_of_a_newer_release_is_buried_with_its_content(bench):
+    bench.ship(person("a"), person("b"))
+    first, second = bench.read()
+    bench.settle([first, second], Parked(1.0, "unknown_list"), now=0.5)
+    identity, keys = first.envelope.id, bench.lane.keys
+    bench.redis.hset(keys.parked, identity, newer(bench.redis.hget(keys.parked, identity)))
+    assert bench.lane.fences().keys() == {f"p:{second.envelope.id}"}
+    found = bench.lane.due(2.0)
+    assert [entry.envelope.id for entry in found.parked] == [second.envelope.id]
+    assert [name for name, _, _ in found.unread] == [identity]
+    bench.lane.set_aside(bench.lease, found.unread, 2.0)
+    assert bench.lane.due(1e12).unread == []
+    assert bench.numbers() == {"accepted": 2, "dead": 1, "parked": 1}
+    [letter] = bench.letters.all([bench.lane.name])
+    assert (letter.id, letter.failure.code, letter.sendable) == (identity, "unreadable", None)
+    told = json.loads(letter.message)
+    assert (told["id"], told["command"]["verb"]) == (identity, "merge_profiles")
+
+
+def test_an_import_job_of_a_newer_release_stays_and_is_looked_at_again_in_an_hour(bench, caplog):
+    bench.ship(person("a"), person("b"))
+    first, second = bench.read()
+    bench.settle([first], Following("NEW", 0), now=0.5)
+    bench.settle([second], Following("OLD", 0), now=0.5)
+    following = bench.lane.keys.following
+    record = newer(bench.redis.hget(following, "NEW"))
+    bench.redis.hset(following, "NEW", record)
+    assert bench.lane.fences().keys() == {"job:OLD"}
+    found = bench.lane.due(2.0)
+    assert ([job for job, _ in found.jobs], [one[0] for one in found.unread]) == (
+        ["OLD"],
+        ["job:NEW"],
+    )
+    bench.lane.set_aside(bench.lease, found.unread, 2.0)
+    assert "job:NEW cannot be read by this release" in caplog.text
+    assert bench.lane.due(3_601.0).unread == []
+    assert bench.lane.due(3_602.0).unread == found.unread
+    assert bench.redis.hget(following, "NEW") == record
+
+
+@pytest.mark.parametrize("name", ["job:GONE", "0197-gone"])
+def test_a_name_behind_which_there_is_nothing_is_due_no_more(bench, name):
+    bench.redis.zadd(bench.lane.keys.due, {name: 1})
+    found = bench.lane.due(2.0)
+    assert [one[0] for one in found.unread] == [name]
+    bench.lane.set_aside(bench.lease, found.unread, 2.0)
+    assert bench.redis.zcard(bench.lane.keys.due) == 0
+
+
+def test_what_cannot_be_read_is_set_aside_by_the_holder_of_the_lease_alone(bench):
+    bench.redis.zadd(bench.lane.keys.due, {"gone": 1})
+    bench.redis.set(bench.lane.keys.lease, b"another's")
+    with pytest.raises(LeaseLostError):
+        bench.lane.set_aside(bench.lease, bench.lane.due(2.0).unread, 2.0)
+    assert bench.redis.zcard(bench.lane.keys.due) == 1
+
+
 # --- what is gone stays gone ----------------------------------------------------------------------
 
 
@@ -310,21 +380,21 @@ def test_a_letter_that_was_redriven_is_not_buried_again_by_a_repeated_call(bench
 def test_a_parked_command_that_was_delivered_is_not_parked_again(bench):
     bench.ship(person())
     bench.settle(bench.read(), Parked(1.0, "x"))
-    [entry], _ = bench.lane.due(2.0)
+    [entry], _ = bench.due(2.0)
     bench.settle([entry], Delivered())
     bench.settle([entry], Parked(1.0, "x"))
     assert bench.numbers() == {"accepted": 1, "delivered": 1}
-    assert bench.lane.due(1e12) == ([], [])
+    assert bench.due(1e12) == ([], [])
 
 
 def test_a_job_that_has_ended_is_not_postponed(bench):
     bench.ship(person())
     bench.settle(bench.read(), Following("JOB", 0), now=1000.0)
-    [(job, record)] = bench.lane.due(1e9)[1]
+    [(job, record)] = bench.due(1e9)[1]
     [[entry]] = record.parts()
     bench.lane.settle_job(bench.lease, job, record, {entry.key: Delivered()}, 2000.0)
     bench.lane.settle_job(bench.lease, job, record, {}, 2000.0)
-    assert bench.lane.due(1e12) == ([], [])
+    assert bench.due(1e12) == ([], [])
 
 
 @pytest.mark.parametrize("outcome", [Dead(REFUSED), Parked(1e9, "x")], ids=["dead", "parked"])
@@ -341,7 +411,7 @@ def test_rows_of_one_job_that_are_written_down_one_after_the_other_add_up(bench)
     bench.ship(person("a"), person("b"))
     for row, entry in enumerate(bench.read()):
         bench.settle([entry], Following("JOB", row), now=1000.0)
-    [(_, record)] = bench.lane.due(1e9)[1]
+    [(_, record)] = bench.due(1e9)[1]
     assert [part[0].command.email for part in record.parts()] == ["a@x.io", "b@x.io"]
     assert bench.numbers() == {"accepted": 2, "following": 2}
 
@@ -401,13 +471,13 @@ class Conservation(RuleBasedStateMachine):
     @rule(kinds=st.lists(OUTCOMES, min_size=1, max_size=6), times=TIMES)
     def settle_parked(self, kinds, times):
         self.now += 6
-        self._settle(self.bench.lane.due(self.now)[0], kinds, times)
+        self._settle(self.bench.due(self.now)[0], kinds, times)
 
     @rule(kinds=st.lists(st.sampled_from(["delivered", "dead"]), min_size=1), times=TIMES,
           is_running=st.booleans())  # fmt: skip
     def look_at_jobs(self, kinds, times, is_running):
         self.now += 31
-        for job, record in self.bench.lane.due(self.now)[1]:
+        for job, record in self.bench.due(self.now)[1]:
             outcomes = {}
             entries = [entry for part in record.parts() for entry in part]
             for at, entry in enumerate(entries):
@@ -450,7 +520,7 @@ class Conservation(RuleBasedStateMachine):
             identity for identity, place in self.place.items() if place == "backlog"
         }
         assert self.bench.stored_bytes() == sum(entry.size for entry in backlog)
-        assert len(self.bench.lane.due(1e12)[0]) == expected["parked"]
+        assert len(self.bench.due(1e12)[0]) == expected["parked"]
 
 
 def test_the_numbers_add_up_after_any_sequence(redis):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.envelope import Received
+from klaviyo_relay.envelope import Received, receive
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
@@ -47,9 +47,64 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     envelope: Received | None = None
     message: str | None = None
 
+    @property
+    def sendable(self) -> bytes | None:
+        """The envelope to be sent again; None where this release cannot read what came.
 
+        An older one may have been the one that could not: its letter holds the whole message.
+        """
+        if self.envelope is not None:
+            return _encode(self.envelope)
+        message = (self.message or "").encode()
+        try:
+            receive(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return message
+
+
+class _Outline(Struct, frozen=True):
+    """A letter whose command only the release can read that wrote it."""
+
+    verb: str
+    failure: Failure
+    dead_at: float
+    attempts: int = 1
+    envelope: msgspec.Raw = msgspec.Raw(b"null")
+
+
+# What cannot be read at all, not even why it died.
+FOREIGN = Failure(code="unreadable_letter", title="Not written by this release")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode
+_decode_outline = msgspec.json.Decoder(_Outline).decode
+
+
+def stored_letter(lane: str, identity: str, stored: bytes) -> DeadLetter:
+    """A letter as it is stored; one that this release cannot read keeps its content as a message.
+
+    A newer release may have written it, before a rollback or during an upgrade.
+    """
+    try:
+        return _decode(stored)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _unread(lane, identity, stored)
+
+
+def _unread(lane: str, identity: str, stored: bytes) -> DeadLetter:
+    try:
+        outline = _decode_outline(stored)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        outline = _Outline("?", FOREIGN, 0.0, 1, msgspec.Raw(stored))
+    return DeadLetter(
+        id=identity,
+        lane=lane,
+        verb=outline.verb,
+        failure=outline.failure,
+        dead_at=outline.dead_at,
+        attempts=outline.attempts,
+        message=bytes(outline.envelope).decode("utf-8", "backslashreplace"),
+    )
 
 
 def letter(
@@ -130,16 +185,17 @@ class DeadLetters:
         (HSCAN's promise); while letters come in or go it may come twice.
         """
         for lane in lanes:
-            yield from self._pages_of(self._keys.lane(*split(lane)).dead)
+            yield from self._pages_of(lane)
 
-    def _pages_of(self, key: str) -> Iterator[list[DeadLetter]]:
+    def _pages_of(self, lane: str) -> Iterator[list[DeadLetter]]:
+        key = self._keys.lane(*split(lane)).dead
         count, cursor = PAGE_LEAST, -1
         while cursor != 0:
             answer: Any = self._redis.hscan(key, max(cursor, 0), count=count)
-            cursor, found = int(answer[0]), list(answer[1].values())
-            count = _next_count(count, sum(map(len, found)))
+            cursor, found = int(answer[0]), answer[1]
+            count = _next_count(count, sum(map(len, found.values())))
             if found:
-                yield [_decode(stored) for stored in found]
+                yield [stored_letter(lane, one.decode(), found[one]) for one in found]
 
     def find(self, lanes: Sequence[str], identity: str) -> DeadLetter | None:
         """The dead letter of a command, if it is one."""
@@ -178,23 +234,25 @@ class DeadLetters:
         key = self._keys.lane(*split(lane)).dead
         count, start = PAGE_LEAST, 0
         while start < len(identities):
-            stored: Any = self._redis.hmget(key, list(identities[start : start + count]))
-            found = [one for one in stored if one is not None]
+            wanted = list(identities[start : start + count])
+            stored: Any = self._redis.hmget(key, wanted)
+            pairs = zip(wanted, stored, strict=True)
+            found = [(identity, one) for identity, one in pairs if one is not None]
             start += count
-            count = _next_count(count, sum(map(len, found)))
+            count = _next_count(count, sum(len(one) for _, one in found))
             if found:
-                yield [_decode(one) for one in found]
+                yield [stored_letter(lane, *one) for one in found]
 
     def redrive(self, letters: Iterable[DeadLetter]) -> int:
         """Back into their lanes, as new as on the first day; returns how many went.
 
         Those of a lane go in their order. Some hundred go in one step of Redis, and each is at any
         time either dead or in its lane, whatever is killed in between. One that is no dead letter
-        any more, since somebody else has moved it, stays as it is. Letters whose message could not
-        be read stay, too: they would only come back.
+        any more, since somebody else has moved it, stays as it is. Letters whose message this
+        release cannot read stay, too: they would only come back.
         """
-        readable = (one for one in letters if one.envelope is not None)
-        return self._move_all("redrive", readable, lambda one: _encode(one.envelope))
+        sendable = (one for one in letters if one.sendable is not None)
+        return self._move_all("redrive", sendable, lambda one: one.sendable or b"")
 
     def discard(self, letters: Iterable[DeadLetter]) -> int:
         """Delete them for good, by a person's decision; returns how many there were."""

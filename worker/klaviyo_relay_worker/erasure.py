@@ -16,17 +16,16 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.dead_letters import DeadLetter
+from klaviyo_relay_worker.dead_letters import DeadLetter, stored_letter
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.outcome import Rule
 from klaviyo_relay_worker.plan.batch import identities
-from klaviyo_relay_worker.settlement import decode_job, decode_parked
+from klaviyo_relay_worker.settlement import outline_of, read_job, read_parked
 from klaviyo_relay_worker.tombstones import Tombstone
 
 _PRIVACY = "privacy"
 _AT_ONCE = 500
-_decode_letter = msgspec.json.Decoder(DeadLetter).decode
 
 
 class Erasure:
@@ -75,12 +74,7 @@ class Erasure:
 
     def _is_followed(self, lane: str, who: str) -> bool:
         jobs: Any = self._redis.hvals(self._keys.lane(self._account, lane).following)
-        return any(
-            who in identities(row.envelope.command)
-            for job in jobs
-            if _may_be_about(job, who)
-            for row in decode_job(job).rows
-        )
+        return any(_is_about(job, who) for job in jobs if _may_be_about(job, who))
 
     def _purge_lane(self, lane: str, persons: Mapping[str, Tombstone]) -> int:
         keys = self._keys.lane(self._account, lane)
@@ -118,10 +112,11 @@ class Erasure:
                 break
             after = cursor
         for name, stored in self._redis.hscan_iter(keys.parked, count=_AT_ONCE):
-            if _is_forgotten(decode_parked(stored).envelope, persons):
+            if _is_parked_forgotten(stored, persons):
                 yield "p", name.decode()
         for name, stored in self._redis.hscan_iter(keys.dead, count=_AT_ONCE):
-            if _is_letter_forgotten(_decode_letter(stored), persons):
+            letter = stored_letter(keys.name, name.decode(), stored)
+            if _is_letter_forgotten(letter, persons):
                 yield "d", name.decode()
 
 
@@ -134,14 +129,30 @@ def _is_forgotten(envelope: Any, persons: Mapping[str, Tombstone]) -> bool:
 def _is_letter_forgotten(letter: DeadLetter, persons: Mapping[str, Tombstone]) -> bool:
     if letter.envelope is not None:
         return _is_forgotten(letter.envelope, persons)
-    text = (letter.message or "").lower()
+    return _is_told_of((letter.message or "").encode(), letter.dead_at, persons)
+
+
+def _is_parked_forgotten(stored: bytes, persons: Mapping[str, Tombstone]) -> bool:
+    record = read_parked(stored)
+    if record is not None:
+        return _is_forgotten(record.envelope, persons)
+    return _is_told_of(stored, outline_of(stored).since, persons)
+
+
+def _is_told_of(text: bytes, since: float, persons: Mapping[str, Tombstone]) -> bool:
+    """Whether what cannot be read names one of them, and was there before the deletion."""
     return any(
-        who.partition(":")[2].lower() in text and letter.dead_at * 1000 <= stone.planted
-        for who, stone in persons.items()
+        _may_be_about(text, who) and since * 1000 <= stone.planted for who, stone in persons.items()
     )
+
+
+def _is_about(stored: bytes, who: str) -> bool:
+    """Whether an import job has a row of a person; one that cannot be read may have."""
+    job = read_job(stored)
+    return job is None or any(who in identities(row.envelope.command) for row in job.rows)
 
 
 def _may_be_about(stored: bytes, who: str) -> bool:
     """Cheaper than decoding ten thousand rows of somebody else's."""
     needle = msgspec.json.encode(who.partition(":")[2])[1:-1]
-    return needle.decode().lower() in stored.decode().lower()
+    return needle.decode().lower() in stored.decode("utf-8", "replace").lower()

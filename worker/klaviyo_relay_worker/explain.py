@@ -24,7 +24,7 @@ from klaviyo_relay.keys import LaneKeys, split
 from klaviyo_relay.marks import Marks
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
-from klaviyo_relay_worker.dead_letters import DeadLetter, verb_of
+from klaviyo_relay_worker.dead_letters import stored_letter, verb_of
 from klaviyo_relay_worker.explanation import (
     Explanation,
     InBacklog,
@@ -38,7 +38,7 @@ from klaviyo_relay_worker.explanation import (
 from klaviyo_relay_worker.fingerprints import digest_of, split_digests
 from klaviyo_relay_worker.outcome import Rule
 from klaviyo_relay_worker.plan.places import job_key
-from klaviyo_relay_worker.settlement import JobRecord, decode_job, decode_parked
+from klaviyo_relay_worker.settlement import outline_of, read_job, since_of_job
 from klaviyo_relay_worker.spool_search import look
 from klaviyo_relay_worker.status import Status
 
@@ -62,7 +62,6 @@ _PAGE, _PAGE_BYTES = 1_000, 8_000_000
 BEFORE_MOST = 10_000
 _STATE = ("paused_because", "waits_for", "breaker", "in_delivery")
 
-_decode_letter = msgspec.json.Decoder(DeadLetter).decode
 _decode_note = msgspec.json.Decoder(Note).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -154,12 +153,13 @@ class Explainer:
     def _parked(self, keys: LaneKeys, identity: str) -> Iterator[Place]:
         stored: Any = self._redis.hget(keys.parked, identity)
         if stored is not None:
-            record = decode_parked(stored)
+            # Also of what only another release can read.
+            record = outline_of(stored)
             yield Waiting(
                 lane=keys.name,
-                verb=verb_of(record.envelope),
+                verb=_verb(bytes(record.envelope)),
                 since=_moment(record.since * 1000),
-                payload=self._payload(_encode(record.envelope)),
+                payload=self._payload(bytes(record.envelope)),
                 until=self._due(keys, identity),
                 reason=record.reason,
                 attempts=record.attempts,
@@ -172,9 +172,13 @@ class Explainer:
             if digest in split_digests(digests.decode()):
                 stored = self._redis.hget(keys.following, job)
             if stored is not None:
-                yield from self._rows(keys, job.decode(), decode_job(stored), identity)
+                yield from self._rows(keys, job.decode(), stored, identity)
 
-    def _rows(self, keys: LaneKeys, job: str, record: JobRecord, identity: str) -> Iterator[Place]:
+    def _rows(self, keys: LaneKeys, job: str, stored: bytes, identity: str) -> Iterator[Place]:
+        record = read_job(stored)
+        if record is None:
+            yield self._unread_row(keys, job, stored)
+            return
         for row in record.rows:
             if row.envelope.id == identity:
                 yield InJob(
@@ -187,10 +191,22 @@ class Explainer:
                     until=self._due(keys, job_key(job)),
                 )
 
+    def _unread_row(self, keys: LaneKeys, job: str, stored: bytes) -> InJob:
+        """A row of a job that only another release can read: which one it is cannot be told."""
+        return InJob(
+            lane=keys.name,
+            verb="?",
+            since=_moment(since_of_job(stored) * 1000),
+            payload=None,
+            job=job,
+            row=None,
+            until=self._due(keys, job_key(job)),
+        )
+
     def _dead(self, keys: LaneKeys, identity: str) -> Iterator[Place]:
         stored: Any = self._redis.hget(keys.dead, identity)
         if stored is not None:
-            letter = _decode_letter(stored)
+            letter = stored_letter(keys.name, identity, stored)
             yield Letter(
                 lane=keys.name,
                 verb=letter.verb,

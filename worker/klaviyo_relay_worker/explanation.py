@@ -66,10 +66,13 @@ class Waiting(Place, kw_only=True, tag="parked"):
 
 
 class InJob(Place, kw_only=True, tag="following"):
-    """A row of an import job, which is looked at again at `until`."""
+    """A row of an import job, which is looked at again at `until`.
+
+    The row is None where the job's record cannot be read by this release.
+    """
 
     job: str
-    row: int
+    row: int | None
     until: datetime | None
 
 

@@ -108,13 +108,15 @@ class Intake:
     def _take_some_due(self, now: float) -> int:
         """Returns how many there were; 0 if none of them was a parked command that found room."""
         waiting = [entry.key for entry in takewhile(_is_parked, self.waiting)]
-        parked, self.jobs = self._lane.due(now, self._in_flight.union(waiting))
+        due = self._lane.due(now, self._in_flight.union(waiting))
+        self._lane.set_aside(self._lease, due.unread, now)
+        parked, self.jobs = due.parked, due.jobs
         if not parked or len(waiting) >= self._most:
             return 0
         for entry in parked:
             self._fences.pop(entry.key, None)
         self._put_back(self._admitted(parked, now))
-        return len(parked) + len(self.jobs)
+        return len(parked) + len(self.jobs) + len(due.unread)
 
     def followed(self) -> list[str]:
         """The import jobs that are followed."""

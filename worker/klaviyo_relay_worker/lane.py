@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 from msgspec import Struct, field
 from redis import Redis
 
@@ -24,14 +24,22 @@ from klaviyo_relay_worker.plan.batch import Entry, Facts, identities
 from klaviyo_relay_worker.plan.lists import fence_of
 from klaviyo_relay_worker.plan.places import job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import (
+    FOREIGN_AGAIN_SECONDS,
+    UNREADABLE,
     JobRecord,
+    bury_parked,
     bury_unreadable,
     decode_job,
     decode_parked,
     next_look,
     operations,
+    postpone,
+    read_job,
+    read_parked,
 )
 from klaviyo_relay_worker.waits import snooze_left
+
+logger = logging.getLogger("klaviyo_relay_worker.lane")
 
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
@@ -69,8 +77,22 @@ class LaneState(Struct, frozen=True):
         return self.is_paused or snooze_left(self.until, now) > 0
 
 
+class Due(Struct, frozen=True):
+    """What of a lane is due.
+
+    Attributes:
+        parked: the commands.
+        jobs: the import jobs, by their ids.
+        unread: what this release cannot read: its name, what is stored, and why.
+    """
+
+    parked: list[Entry] = field(default_factory=list)
+    jobs: list[tuple[str, JobRecord]] = field(default_factory=list)
+    unread: list[tuple[str, bytes, str]] = field(default_factory=list)
+
+
 NO_FACTS = Facts()
-UNREADABLE = Dead(Failure(code="unreadable"))
+DEAD_UNREADABLE = Dead(Failure(code="unreadable"))
 _IMPORT_NOTE = "import:"
 _SUSPECT = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
@@ -146,7 +168,7 @@ class Lane:
             try:
                 envelope = receive(messages[start:end])
                 entries.append(Entry(key, envelope, end - start, is_redriven=is_redriven))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 broken.append((key, messages[start:end], str(error)))
             start = end
         return entries, broken, key
@@ -155,25 +177,50 @@ class Lane:
         """Whether the stream has entries behind a key."""
         return bool(self._redis.xrange(self.keys.stream, min=f"({after}", count=1))
 
-    def due(
-        self, now: float, taken: Collection[str] = ()
-    ) -> tuple[list[Entry], list[tuple[str, JobRecord]]]:
+    def due(self, now: float, taken: Collection[str] = ()) -> Due:
         """Parked commands and import jobs whose time has come.
 
         Args:
             now: seconds since 1970.
             taken: keys of those that are not wanted again.
         """
-        parked, jobs = [], []
+        found = Due()
         for name in self._names_of_due(now, taken):
             job = job_of(name)
-            if job is None:
-                stored: Any = self._redis.hget(self.keys.parked, name)
-                parked.append(decode_parked(stored).entry())
+            places = (self.keys.parked, name) if job is None else (self.keys.following, job)
+            stored: Any = self._redis.hget(*places) or b""
+            try:
+                if job is None:
+                    found.parked.append(decode_parked(stored).entry())
+                else:
+                    found.jobs.append((job, decode_job(stored)))
+            except UNREADABLE as error:
+                found.unread.append((name, stored, str(error)))
+        return found
+
+    def set_aside(self, lease: Lease, unread: Iterable[tuple[str, bytes, str]], now: float) -> None:
+        """What was due and cannot be read by this release, so that the lane goes on without it.
+
+        A parked command becomes a dead letter with its content; an import job stays for a worker
+        that can read it; a name behind which there is nothing goes.
+
+        Args:
+            lease: of the lane.
+            unread: name, what is stored, and why it cannot be read, as in `Due`.
+            now: seconds since 1970.
+        """
+        arguments: list[Any] = []
+        buried = []
+        for name, stored, why in unread:
+            if stored and job_of(name) is None:
+                arguments += bury_parked(self.name, name, stored, why, now)
+                buried.append(DEAD_UNREADABLE)
             else:
-                stored = self._redis.hget(self.keys.following, job)
-                jobs.append((job, decode_job(stored)))
-        return parked, jobs
+                arguments += postpone(name, now + FOREIGN_AGAIN_SECONDS)
+                logger.error("%s: %s cannot be read by this release: %s", self.name, name, why)
+        if arguments:
+            self._run(lease, arguments)
+            self._tell(buried)
 
     def _names_of_due(self, now: float, taken: Collection[str]) -> list[str]:
         """So many beside those that are taken, which may have to wait for what comes after them."""
@@ -186,20 +233,21 @@ class Lane:
     def fences(self) -> dict[str, frozenset[str]]:
         """Whom later commands must wait for: the key of what is parked or followed -> its fence.
 
-        Nothing where a lane keeps no order.
+        Nothing where a lane keeps no order. Nobody is known to wait for what this release cannot
+        read.
         """
         found: dict[str, frozenset[str]] = {}
         if not self.keeps_order:
             return found
         parked: Any = self._redis.hgetall(self.keys.parked)
         for name, stored in parked.items():
-            command = decode_parked(stored).envelope.command
-            found[parked_key(name.decode())] = fence_of(command)
+            if record := read_parked(stored):
+                found[parked_key(name.decode())] = fence_of(record.envelope.command)
         jobs: Any = self._redis.hgetall(self.keys.following)
         for name, stored in jobs.items():
-            rows = decode_job(stored).rows
-            everyone = (who for row in rows for who in identities(row.envelope.command))
-            found[job_key(name.decode())] = frozenset(everyone)
+            if job := read_job(stored):
+                everyone = (who for row in job.rows for who in identities(row.envelope.command))
+                found[job_key(name.decode())] = frozenset(everyone)
         return found
 
     def holds_older(self, other: Entry) -> bool:
@@ -220,7 +268,7 @@ class Lane:
         return {
             parked_key(name.decode())
             for name, stored in parked.items()
-            if isinstance(decode_parked(stored).envelope.command, Unsubscribe)
+            if (record := read_parked(stored)) and isinstance(record.envelope.command, Unsubscribe)
         }
 
     def state(self) -> LaneState:
@@ -337,8 +385,7 @@ class Lane:
             self._run(lease, ["followed", job_id, *operations(self.name, settled, now, facts)])
             self._tell(outcome for _, outcome in settled)
             return True
-        look = int(next_look(record.since, now) * 1000)
-        self._run(lease, ["postponed", job_id, look])
+        self._run(lease, postpone(job_key(job_id), next_look(record.since, now)))
         return False
 
     def bury_unreadable(
@@ -348,7 +395,7 @@ class Lane:
         broken = list(broken)
         if arguments := bury_unreadable(self.name, broken, now):
             self._run(lease, arguments)
-            self._tell(UNREADABLE for _ in broken)
+            self._tell(DEAD_UNREADABLE for _ in broken)
 
     def _run(self, lease: Lease, arguments: list[Any]) -> None:
         keys = self.keys

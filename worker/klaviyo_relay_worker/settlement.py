@@ -27,6 +27,9 @@ from klaviyo_relay_worker.plan.places import parked_key, row_key
 
 # How soon an import job is looked at, and how that grows with its age.
 FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
+# How soon what this release cannot read is looked at again: another worker may be of one that can.
+FOREIGN_AGAIN_SECONDS = 3_600.0
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -102,8 +105,55 @@ class JobRecord(Struct, frozen=True):
         return found
 
 
+class _JobOutline(Struct, frozen=True):
+    since: float
+
+
+class ParkedOutline(Struct, frozen=True):
+    """A parked command as far as any release can read it; see `ParkedRecord`."""
+
+    envelope: msgspec.Raw
+    reason: str = "unreadable"
+    attempts: int = 0
+    since: float = 0.0
+
+
 decode_parked = msgspec.json.Decoder(ParkedRecord).decode
 decode_job = msgspec.json.Decoder(JobRecord).decode
+_decode_outline = msgspec.json.Decoder(ParkedOutline).decode
+_decode_job_outline = msgspec.json.Decoder(_JobOutline).decode
+
+
+def read_parked(stored: bytes) -> ParkedRecord | None:
+    """A parked command, or None for what another release has written and this one cannot read."""
+    try:
+        return decode_parked(stored)
+    except UNREADABLE:
+        return None
+
+
+def read_job(stored: bytes) -> JobRecord | None:
+    """The same for an import job."""
+    try:
+        return decode_job(stored)
+    except UNREADABLE:
+        return None
+
+
+def since_of_job(stored: bytes) -> float:
+    """Since when a job is followed, in seconds since 1970; 0 where that cannot be told, either."""
+    try:
+        return _decode_job_outline(stored).since
+    except UNREADABLE:
+        return 0.0
+
+
+def outline_of(stored: bytes) -> ParkedOutline:
+    """What can be told of a parked command in any case."""
+    try:
+        return _decode_outline(stored)
+    except UNREADABLE:
+        return ParkedOutline(msgspec.Raw(stored))
 
 
 def operations(
@@ -161,6 +211,18 @@ def bury_unreadable(lane: str, broken: Iterable[tuple[str, bytes, str]], now: fl
         letter = dead_letters.unreadable(lane, identity, message, why, now=now)
         arguments += ["dead", key, identity, letter, note(code="unreadable", renamed=identity)]
     return arguments
+
+
+def bury_parked(lane: str, name: str, stored: bytes, why: str, now: float) -> list[Any]:
+    """The same for a parked command, by its id, that this release cannot read."""
+    message = bytes(outline_of(stored).envelope)
+    letter = dead_letters.unreadable(lane, name, message, why, now=now)
+    return ["dead", parked_key(name), name, letter, note(code="unreadable")]
+
+
+def postpone(name: str, until: float) -> list[Any]:
+    """The look at a place of the lane (`plan.places`), until a time in seconds since 1970."""
+    return ["postponed", name, int(until * 1000)]
 
 
 def _park(entry: Entry, outcome: Parked, now: float, facts: Facts) -> list[Any]:

@@ -148,7 +148,7 @@ class Census:
         self.unsendable = 0
         for page in pages:
             self.kinds.update((one.lane, one.verb, one.failure.code) for one in page)
-            self.unsendable += sum(one.envelope is None for one in page)
+            self.unsendable += sum(one.sendable is None for one in page)
 
     @property
     def count(self) -> int:

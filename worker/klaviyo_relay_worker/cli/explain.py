@@ -117,8 +117,10 @@ def _where(place: Place) -> str:
             until = f"parked since {since} until {_time(place.until)}"
             return f"{until} because of {place.reason}, after {place.attempts} attempts"
         case explanation.InJob():
-            job = f"row {place.row} of the import job {place.job} since {since}"
-            return f"{job}; next look {_time(place.until)}"
+            row = "a row" if place.row is None else f"row {place.row}"
+            job = f"{row} of the import job {place.job} since {since}"
+            foreign = "; this release cannot read its record" if place.row is None else ""
+            return f"{job}; next look {_time(place.until)}{foreign}"
         case explanation.Letter():
             return f"dead since {since}, after {place.attempts} attempts: {_words(place.failure)}"
     raise TypeError(place)

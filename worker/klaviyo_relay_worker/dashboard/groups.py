@@ -18,6 +18,7 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.scripts import script_of
+from klaviyo_relay_worker.dead_letters import FOREIGN
 from klaviyo_relay_worker.outcome import Failure
 
 # Of so many dead letters of a lane the page tells the causes.
@@ -178,6 +179,5 @@ def _head(lane: str, identity: bytes, stored: bytes) -> Head:
     try:
         return _decode(stored)
     except msgspec.DecodeError:
-        failure = Failure(code="unreadable_letter", title="Not written by this release")
         name = identity.decode("utf-8", "backslashreplace")
-        return Head(id=name, lane=lane, verb="?", failure=failure, dead_at=0.0)
+        return Head(id=name, lane=lane, verb="?", failure=FOREIGN, dead_at=0.0)

@@ -9,12 +9,18 @@
 -- include klaviyo_relay_worker/journal
 local stream, counts, dead, journal = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local is_redrive = ARGV[1] == 'redrive'
-local digests, discarded = {}, 0
+local digests, discarded, accepted = {}, 0, 0
 for at = 5, #ARGV, 2 do
   if redis.call('HEXISTS', dead, ARGV[at]) == 1 then
     local digest = digest_of(ARGV[at])
     if is_redrive then
       redis.call('XADD', stream, '*', 'e', ARGV[at + 1], 'o', 'redrive')
+      -- What could not be read has another name among the dead letters (see settle.lua).
+      local own = digest_of(id_of(ARGV[at + 1]))
+      if own ~= digest then
+        accepted = sum_of(accepted, fingerprint_of(own) - fingerprint_of(digest))
+        digest = own
+      end
       redis.call('HINCRBY', counts, 'bytes', #ARGV[at + 1])
     else
       redis.call('HINCRBY', counts, 'discarded', 1)
@@ -26,6 +32,7 @@ for at = 5, #ARGV, 2 do
 end
 if #digests > 0 then
   redis.call('HINCRBY', counts, 'revision', 1)
+  add_to_sum(counts, 'accepted_ids', accepted)
   add_to_sum(counts, 'settled_ids', discarded)
   local what = is_redrive and 'redriven' or 'discarded'
   write_journal(journal, counts, tonumber(ARGV[4]), what, '{}', table.concat(digests))

@@ -14,7 +14,7 @@
 --   'dead', key, command id, letter, note
 --   'parked', key, command id, record, due (ms), note
 --   'following', job id, record without rows, due (ms), note, n, then n keys, each with its row
---   'postponed', job id, due (ms)
+--   'postponed', name of what is due, due (ms); what is there no more is due no more
 --   'followed', job id      (before its rows are settled by their keys 'f:...')
 -- A key is an id in the stream, 'p:<command id>' of a parked one, or 'f:<command id>' of a row in a
 -- job, which stands in the job's record; the record goes with its last row.
@@ -207,9 +207,12 @@ local operations = {
     follow(take(), take(), take(), take(), take())
   end,
   postponed = function()
-    local id, when = take(), take()
-    if redis.call('HEXISTS', following, id) == 1 then
-      redis.call('ZADD', due, when, 'job:' .. id)
+    local name, when = take(), take()
+    local id = string.match(name, '^job:(.*)$')
+    if redis.call('HEXISTS', id and following or parked, id or name) == 1 then
+      redis.call('ZADD', due, when, name)
+    else
+      redis.call('ZREM', due, name)
     end
   end,
   followed = function()
