@@ -126,7 +126,9 @@ class Rooms:
             self.lane, state, self.clock, 3 * 86_400.0, paused_seconds=0.0, is_up=False
         )
         at = {"intake": self.intake, "clearance": self.clearance}
-        self.stray_watch = StrayWatch(self.lane, self.clock, imports or {}, turn=self.turn, **at)
+        self.stray_watch = StrayWatch(
+            self.lane, self.clock, imports or {}, turn=self.turn, clearance=self.clearance
+        )
         self.dispatch = Dispatch(
             self.lane, self.lease, self.clock, self.accounts,
             admission=self.admission, intake=self.intake, watch_for=self.stray_watch.add,

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from klaviyo_relay import Identify
+from klaviyo_relay.envelope import Envelope, encode, new_id
+from klaviyo_relay.keys import Keys
+from klaviyo_relay.lane_entrance import LaneEntrance
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
 from klaviyo_relay_worker.limits import GET_IMPORT_JOBS
-from klaviyo_relay_worker.outcome import Following, Reason, Snooze
+from klaviyo_relay_worker.outcome import Failure, Following, Reason, Snooze
 from klaviyo_relay_worker.plan import imports, strays
 from klaviyo_relay_worker.plan.batch import Batch, Ledger
 from klaviyo_relay_worker.settings import REQUEST_SECONDS_MOST
 from rooms import ACCOUNT, Rooms
+from settled_lanes import SettledLane
+
+MESSAGE = encode(
+    Envelope(id=new_id(), account=ACCOUNT, at=1, command=Identify(email="a@x.io", first_name="A"))
+)
 
 
 @pytest.fixture
@@ -22,7 +31,7 @@ def rooms_of(redis):
     """Rooms whose lane has notes about imports, sent so many seconds ago."""
     made = []
 
-    def make(*ages, known=()):
+    def make(*ages):
         rooms = Rooms(redis)
         for age in ages:
             rooms.lane.note_import(time.time() - age)
@@ -71,6 +80,28 @@ def test_a_job_that_may_be_ours_lets_the_lane_wait(rooms_of):
     back(errand, strays=1)
     assert (rooms.turn.snooze.reason, notes(rooms)) == (Reason.STRAY_JOB, 1)
     assert rooms.stray_watch.is_on
+
+
+def test_a_job_that_another_lane_follows_is_none_of_ours(rooms_of, redis, talk):
+    rooms = rooms_of(20)
+    other = SettledLane(redis, lane="profiles:bulk", account=ACCOUNT)
+    LaneEntrance(redis, Keys(), 10**9).ship(other.lane.name, "test", [(1, MESSAGE)])
+    other.settle(Following("THEIRS", 0))
+    [errand] = look(rooms)
+    now = datetime.now(UTC).isoformat()
+    jobs = [{"id": identity, "attributes": {"created_at": now}} for identity in ("THEIRS", "X")]
+    ledger, _ = talk.converse(errand.batch, lambda _: talk.answer(200, {"data": jobs}))
+    assert ledger.strays == 1
+
+
+def test_a_look_that_klaviyo_refuses_keeps_the_watch_and_says_so(rooms_of, caplog):
+    rooms = rooms_of(20)
+    [errand] = look(rooms)
+    refusal = Failure(status=400, code="invalid")
+    errand.settle(Returned(errand.batch, Ledger(look_refused=refusal), None))
+    assert rooms.stray_watch.is_on
+    assert (rooms.turn.snooze.reason, rooms.turn.snooze.seconds) == (Reason.STRAY_JOB, 60)
+    assert "Klaviyo refuses the look at its import jobs: 400 invalid" in caplog.text
 
 
 def test_a_look_that_met_an_outage_says_nothing(rooms_of):

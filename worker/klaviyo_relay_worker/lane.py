@@ -43,6 +43,8 @@ logger = logging.getLogger("klaviyo_relay_worker.lane")
 
 # One reply of Redis holds no more than this; a message may be as large as 4.9 MB.
 READ_BYTES_MOST = 8_000_000
+# Those whose commands go out in import jobs.
+IMPORTING_LANES = ("profiles", "lists", "profiles:bulk", "lists:bulk")
 # Parked commands and import jobs that are taken up at once.
 DUE_MOST = 1_000
 
@@ -122,6 +124,7 @@ class Lane:
         self._tell = on_settled
         self._journal_bytes = journal_bytes
         self.keys: LaneKeys = keys.lane(account, lane)
+        self._all_keys = keys
         self._doorbell = keys.doorbell
         self.account = account
         self.lane = lane
@@ -248,6 +251,14 @@ class Lane:
             if job := read_job(stored):
                 everyone = (who for row in job.rows for who in identities(row.envelope.command))
                 found[job_key(name.decode())] = frozenset(everyone)
+        return found
+
+    def jobs_of_account(self) -> set[str]:
+        """The import jobs that this lane and the others of its account follow."""
+        found: set[str] = set()
+        for lane in IMPORTING_LANES:
+            following: Any = self._redis.hkeys(self._all_keys.lane(self.account, lane).following)
+            found.update(job.decode() for job in following)
         return found
 
     def holds_older(self, other: Entry) -> bool:

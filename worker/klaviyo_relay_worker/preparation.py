@@ -119,9 +119,7 @@ class Preparation:
         )
         flights = Flights(courier, self._senders, lane.account)
         clearance = Clearance(lane, turn, flights, accounts.quota)
-        stray_watch = StrayWatch(
-            lane, clock, terms.state.imports, turn=turn, intake=intake, clearance=clearance
-        )
+        stray_watch = StrayWatch(lane, clock, terms.state.imports, turn=turn, clearance=clearance)
         agenda = Agenda(
             turn,
             intake,

@@ -5,21 +5,25 @@ See `plan/strays` for why. A line-up goes on meanwhile with commands that no suc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from klaviyo_relay_worker.clearance import Clearance
 from klaviyo_relay_worker.clock import Clock
 from klaviyo_relay_worker.courier import Returned
 from klaviyo_relay_worker.flights import Errand
-from klaviyo_relay_worker.intake import Intake
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Reason, Snooze
+from klaviyo_relay_worker.outcome import Failure, Reason, Snooze
 from klaviyo_relay_worker.plan import imports, strays
 from klaviyo_relay_worker.plan.batch import Entry
 from klaviyo_relay_worker.turn import Turn
 
+logger = logging.getLogger("klaviyo_relay_worker.stray_watch")
+
 # How soon the jobs that may be ours are looked at again.
 STRAY_SECONDS = 2.0
+# The same where Klaviyo has refused the look.
+REFUSED_SECONDS = 60.0
 
 
 class StrayWatch:
@@ -40,7 +44,6 @@ class StrayWatch:
         notes: Mapping[str, float],
         *,
         turn: Turn,
-        intake: Intake,
         clearance: Clearance,
     ) -> None:
         self._lane = lane
@@ -50,7 +53,6 @@ class StrayWatch:
         self._carried: set[str] = set()
         self._identities: set[str] = set()
         self._turn = turn
-        self._intake = intake
         self._clearance = clearance
 
     @property
@@ -90,18 +92,28 @@ class StrayWatch:
             detail = "Klaviyo may yet make a job of an import that it did not answer"
             self._turn.wait(Snooze(appears_by - now, Reason.STRAY_JOB, detail=detail))
             return
-        batch = strays.look_for(strays.Moment(since, appears_by), self._intake.followed())
+        # Of other lanes, too: a job of theirs is not ours, and may go on for long.
+        known = self._lane.jobs_of_account()
+        batch = strays.look_for(strays.Moment(since, appears_by), known)
         if self._clearance.clear(batch):
             yield Errand(batch, self._settle)
 
     def _settle(self, returned: Returned) -> None:
         if returned.snooze is not None:
             return
-        if returned.ledger.strays:
+        if returned.ledger.look_refused:
+            self._wait_for_another_look(returned.ledger.look_refused)
+        elif returned.ledger.strays:
             detail = f"{returned.ledger.strays} unfinished jobs at Klaviyo may be ours"
             self._turn.wait(Snooze(STRAY_SECONDS, Reason.STRAY_JOB, detail=detail))
         else:
             self._end()
+
+    def _wait_for_another_look(self, why: Failure) -> None:
+        """Nobody knows what Klaviyo has: the lane goes on when such a job must have ended."""
+        detail = f"Klaviyo refuses the look at its import jobs: {why.status} {why.code}"
+        logger.warning("%s waits for an import that was not answered: %s", self._lane.name, detail)
+        self._turn.wait(Snooze(REFUSED_SECONDS, Reason.STRAY_JOB, detail=detail))
 
     def _end(self) -> None:
         self._lane.forget_imports(self._notes)

@@ -47,6 +47,12 @@ def test_jobs_that_are_followed_are_no_strays(talk):
     assert counted(talk, {"data": [job("J", SENT), job("K", SENT)]}, known=["J"])[0] == 1
 
 
+def test_a_refused_look_has_seen_nothing(talk):
+    batch = look_for(Moment(SENT, SENT + 1), ())
+    ledger, requests = talk.converse(batch, lambda _: talk.refusal("/data", status=400))
+    assert (ledger.look_refused.status, len(requests)) == (400, 1)
+
+
 def test_pages_are_read_until_the_jobs_are_older(talk):
     url = "https://a.klaviyo.com/api/profile-bulk-import-jobs?page%5Bcursor%5D=Q"
     first = {"data": [job("J", SENT)], "links": {"next": url}}

@@ -116,6 +116,7 @@ class Ledger(Struct):
             what became of them.
         unsure: the notes about those of which it is not: name -> when, in seconds since 1970.
         strays: unfinished import jobs that may be ours.
+        look_refused: why Klaviyo would not tell of its import jobs, or None.
         facts: which answers the outcomes rest on.
     """
 
@@ -127,6 +128,7 @@ class Ledger(Struct):
     imports: list[str] = field(default_factory=list)
     unsure: dict[str, float] = field(default_factory=dict)
     strays: int = 0
+    look_refused: Failure | None = None
     facts: Facts = field(default_factory=Facts)
 
     def know_imports(self) -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo.exchange import Request
 from klaviyo_relay_worker.klaviyo.pages import next_page
-from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger
+from klaviyo_relay_worker.plan.batch import Batch, Conversation, Ledger, refusal_of
 
 # Klaviyo may make a job after the answer to its request was lost, and says nothing of how long
 # after. We give a request up after 7.5 seconds at most; until this age of it no look can prove that
@@ -42,7 +42,12 @@ class Moment(Struct, frozen=True):
 
 
 def look_for(moment: Moment, known: Collection[str]) -> Batch:
-    """Counts in the ledger the unfinished jobs of that moment that we do not follow."""
+    """Counts in the ledger the unfinished jobs of that moment that we do not follow.
+
+    Args:
+        moment: when ours would have been made.
+        known: jobs that a lane of the account follows.
+    """
     return Batch(limits.GET_IMPORT_JOBS, (), partial(_look, moment, known))
 
 
@@ -56,7 +61,10 @@ def _look(moment: Moment, known: Collection[str], ledger: Ledger) -> Conversatio
     request: Request | None = jobs_request()
     while request is not None:
         answer = yield request
-        document: dict[str, Any] = answer.document() if answer.is_accepted else {}
+        if not answer.is_accepted:
+            ledger.look_refused = refusal_of(answer)
+            return
+        document: dict[str, Any] = answer.document()
         jobs = document.get("data") or []
         ages = [_created(job) for job in jobs]
         ledger.strays += sum(
