@@ -39,7 +39,7 @@ from klaviyo_relay_worker import turn as turns
 from klaviyo_relay_worker.accounts import Accounts
 from klaviyo_relay_worker.explain import Explainer
 from klaviyo_relay_worker.klaviyo.client import KlaviyoClient
-from klaviyo_relay_worker.klaviyo.exchange import Answer
+from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
 from klaviyo_relay_worker.lane import Lane
 from klaviyo_relay_worker.plan import consent, lists, privacy, strays
 from klaviyo_relay_worker.telemetry.event import Settled
@@ -193,6 +193,26 @@ def test_a_list_made_by_an_attempt_whose_settlement_was_lost_is_the_one_that_is_
         house.work_off()
         [known] = sandbox.summary()["lists"]
         assert producer.created_list(identity) == known
+
+
+def test_a_list_that_is_made_anew_under_its_name_takes_what_is_for_it(house, sandbox):
+    old = sandbox.create_list("News")
+    house.enqueue(AddToList(list_name="News", email="a@shop.io"))
+    house.enqueue(Subscribe(list_name="News", email="b@shop.io"))
+    house.work_off()
+    # By a person, at Klaviyo.
+    client = house.planner.accounts.client("default")
+    client.send(Request(endpoint=limits.DELETE_LIST, path=f"/api/lists/{old}"))
+    new = sandbox.create_list("News")
+    house.enqueue(
+        *(AddToList(list_name="News", email=f"p{n}@shop.io") for n in range(9)),
+        RemoveFromList(list_name="News", email="p3@shop.io"),
+    )
+    house.enqueue(Subscribe(list_name="News", email="s@shop.io"))
+    house.work_off()
+    assert house.dead() == []
+    members = {email for email, one in people_of(sandbox).items() if one.get("lists") == [new]}
+    assert members == {f"p{n}@shop.io" for n in range(9) if n != 3} | {"s@shop.io"}
 
 
 def test_a_list_name_may_be_used_before_another_lane_creates_it(house, sandbox, monkeypatch):

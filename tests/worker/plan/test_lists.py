@@ -197,12 +197,56 @@ def test_a_renamed_list_is_known_by_its_new_name_only(talk):
     assert ledger.lists == {"News": None, "Weekly": "AAAAAA"}
 
 
-@pytest.mark.parametrize("status", [204, 404], ids=["deleted", "gone already"])
-def test_a_deleted_list_is_delivered_and_forgotten(talk, status):
+def test_a_deleted_list_is_delivered_and_forgotten(talk):
     [batch] = planned(talk, talk.entries(DeleteList(list_name="News")), lists={"News": "AAAAAA"})
-    ledger, _ = talk.converse(batch, lambda _: talk.refusal("/data", status=status))
+    ledger, _ = talk.converse(batch, lambda _: talk.answer(204))
     assert list(ledger.outcomes.values()) == [Delivered()]
     assert ledger.lists == {"News": None}
+
+
+def test_the_deletion_of_a_list_that_is_gone_already_has_nothing_to_do(talk):
+    [batch] = planned(talk, talk.entries(DeleteList(list_id="AAAAAA")))
+    ledger, _ = talk.converse(batch, lambda _: talk.refusal("/data", status=404))
+    assert list(ledger.outcomes.values()) == [Delivered()]
+
+
+GONE = {"status": 400, "detail": "List ID AAAAAA does not exist."}, {"status": 404}
+
+
+@pytest.mark.parametrize(
+    ("command", "gone"),
+    [
+        (named("a"), GONE[0]),
+        (RemoveFromList(list_name="News", email="a@x.io"), GONE[1]),
+        (RenameList(list_name="News", new_name="Weekly"), GONE[1]),
+        (DeleteList(list_name="News"), GONE[1]),
+    ],
+    ids=["add", "remove", "rename", "delete"],
+)
+def test_a_remembered_name_whose_list_is_gone_is_looked_up_anew_once(talk, command, gone):
+    entries = talk.entries(command)
+    [batch] = planned(talk, entries, lists={"News": "AAAAAA"})
+    ledger, requests = talk.converse(batch, lambda _: talk.refusal("/data", **gone))
+    assert (ledger.outcomes, ledger.lists) == ({}, {"News": None})
+    assert len(requests) == 1
+    [batch] = planned(talk, entries)
+    ledger, _ = talk.converse(
+        batch,
+        lambda request: (
+            talk.answer(200, found("AAAAAA"))
+            if request.endpoint == limits.GET_LISTS
+            else talk.refusal("/data", **gone)
+        ),
+    )
+    [outcome] = ledger.outcomes.values()
+    assert outcome == Delivered() if command.__class__ is DeleteList else isinstance(outcome, Dead)
+
+
+def test_another_refusal_forgets_no_name(talk):
+    [batch] = planned(talk, talk.entries(named("a")), lists={"News": "AAAAAA"})
+    ledger, _ = talk.converse(batch, lambda _: talk.refusal("/data", status=400))
+    assert [type(outcome) for outcome in ledger.outcomes.values()] == [Dead]
+    assert ledger.lists == {}
 
 
 def test_the_deletion_of_a_name_that_klaviyo_does_not_know_has_nothing_to_do(talk):

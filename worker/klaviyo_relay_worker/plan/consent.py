@@ -38,7 +38,7 @@ from klaviyo_relay_worker.plan.batch import (
     take_in_order,
 )
 from klaviyo_relay_worker.plan.ladder import Bulk, accept, refuse
-from klaviyo_relay_worker.plan.lists import any_filter, find_list, refuse_or_wait
+from klaviyo_relay_worker.plan.lists import any_filter, by_known_name, find_list, refuse_or_wait
 from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.subscriptions import is_late, wanted_at_klaviyo
 from klaviyo_relay_worker.plan.withdrawals import (
@@ -81,9 +81,10 @@ def choose(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
         return []
     most = SUBSCRIBE_MOST if isinstance(leading.command, Subscribe) else OTHERS_MOST
     parts, is_full = _take(entries, held, _sent_alike(leading, situation.now), most)
-    converse = _CONVERSATIONS[type(leading.command)]
-    endpoint = _first_endpoint(leading, situation)
-    return [Batch(endpoint, _entries_of(parts), partial(converse, parts, situation), is_full)]
+    chosen = _entries_of(parts)
+    converse = partial(_CONVERSATIONS[type(leading.command)], parts, situation)
+    converse = partial(by_known_name, converse, chosen, situation)
+    return [Batch(_first_endpoint(leading, situation), chosen, converse, is_full)]
 
 
 def _first(entries: Sequence[Entry], held: frozenset[str], kind: type[Command]) -> Entry | None:

@@ -83,11 +83,11 @@ class Bulk:
     ) -> bool:
         if self._recognise and self._recognise(parts, failures, ledger):
             return True
-        is_shared = any(_is_shared(failure) for failure in failures)
-        if is_shared:
+        blames_all = any(is_shared(failure) for failure in failures)
+        if blames_all:
             for part in parts:
                 ledger.refuse(part.entries, failures[0])
-        return is_shared
+        return blames_all
 
     def _judge(self, singled_out: Iterable[tuple[Part, Failure]], ledger: Ledger) -> Conversation:
         """Those that take no request first."""
@@ -97,7 +97,8 @@ class Bulk:
                 yield from conversation
 
 
-def _is_shared(failure: Failure) -> bool:
+def is_shared(failure: Failure) -> bool:
+    """Whether a refusal blames what all items of a request share, such as their list."""
     return bool(_SHARED.match(failure.pointer) or _LIST_IS_GONE.match(failure.detail))
 
 

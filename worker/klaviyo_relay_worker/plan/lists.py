@@ -5,7 +5,7 @@ A list is addressed by id or by name. Names are looked up at Klaviyo once and re
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,16 @@ from klaviyo_relay.commands import (
 from klaviyo_relay_worker import limits
 from klaviyo_relay_worker.klaviyo import query
 from klaviyo_relay_worker.klaviyo.exchange import Answer, Request
-from klaviyo_relay_worker.outcome import Delivered, Dropped, Failure, Parked, Parking, Rule
+from klaviyo_relay_worker.outcome import (
+    Dead,
+    Delivered,
+    Dropped,
+    Failure,
+    Outcome,
+    Parked,
+    Parking,
+    Rule,
+)
 from klaviyo_relay_worker.plan.batch import (
     Batch,
     Conversation,
@@ -35,7 +44,7 @@ from klaviyo_relay_worker.plan.batch import (
     refusal_of,
     take_in_order,
 )
-from klaviyo_relay_worker.plan.ladder import Bulk, refuse
+from klaviyo_relay_worker.plan.ladder import Bulk, is_shared, refuse
 from klaviyo_relay_worker.plan.lookup import Found, look_up
 from klaviyo_relay_worker.plan.profiles import BULK_MOST, accept_job, import_request
 
@@ -110,6 +119,7 @@ def _memberships(entries: Sequence[Entry], situation: Situation) -> list[Batch]:
     wanted = _same_target(leading.command)
     chosen, is_full = take_in_order(entries, situation.held, wanted, most)
     converse = partial(_add if is_addition else _remove, chosen, situation)
+    converse = partial(by_known_name, converse, chosen, situation)
     return [Batch(_first_endpoint(leading.command, situation), chosen, converse, is_full)]
 
 
@@ -179,6 +189,49 @@ def find_list(
         )
     ledger.lists[name] = str(ids[0])
     return str(ids[0])
+
+
+def by_known_name(
+    converse: Callable[[Ledger], Conversation],
+    entries: Sequence[Entry],
+    situation: Situation,
+    ledger: Ledger,
+) -> Conversation:
+    """Hold a conversation about a list; forget a remembered name whose list is gone.
+
+    Somebody may have deleted the list at Klaviyo, and made one anew under its name. The commands
+    stay where they are, and go out again with the id that the name has then.
+
+    Args:
+        converse: settles the entries.
+        entries: commands that name the same list.
+        situation: holds the names that are remembered.
+        ledger: of the conversation.
+    """
+    yield from converse(ledger)
+    if not is_by_remembered_name(entries[0].command, situation, ledger):
+        return
+    command: Any = entries[0].command
+    gone = [entry for entry in entries if _is_list_gone(ledger.outcomes.get(entry.key))]
+    for entry in gone:
+        del ledger.outcomes[entry.key]
+    if gone:
+        ledger.lists[command.list_name] = None
+
+
+def is_by_remembered_name(command: Any, situation: Situation, ledger: Ledger) -> bool:
+    """Whether a command's list was found by a name that was looked up before."""
+    name = getattr(command, "list_name", None)
+    # create_list looks its name up each time.
+    is_looked_up = not isinstance(command, CreateList) and not ledger.lists.get(name or "")
+    return name in situation.lists and is_looked_up
+
+
+def _is_list_gone(outcome: Outcome | None) -> bool:
+    """By a 404, or by what Klaviyo says of an import job for such a list (see `plan.ladder`)."""
+    if not isinstance(outcome, Dead):
+        return False
+    return outcome.failure.status == 404 or is_shared(outcome.failure)
 
 
 def lists_named(name: str) -> Request:
@@ -300,6 +353,7 @@ def any_filter(name: str, values: Sequence[str]) -> str:
 def _about_list(entry: Entry, situation: Situation) -> Batch:
     command = entry.command
     converse = partial(_ABOUT[type(command)], entry, situation)
+    converse = partial(by_known_name, converse, (entry,), situation)
     endpoint = limits.GET_LISTS
     if not isinstance(command, CreateList):
         known = command.list_id or command.list_name in situation.lists  # type: ignore[attr-defined]  # the other two have both
@@ -367,7 +421,8 @@ def _delete(entry: Entry, situation: Situation, ledger: Ledger) -> Conversation:
             ledger.refuse((entry,), list_id)
         return
     answer = yield Request(endpoint=limits.DELETE_LIST, path=f"/api/lists/{list_id}")
-    if answer.status == 404:  # gone already: that is what was asked
+    is_gone = answer.status == 404 and not is_by_remembered_name(command, situation, ledger)
+    if is_gone:  # already: that is what was asked
         ledger.settle((entry,), Delivered())
     else:
         ledger.settle_by(answer, (entry,))
