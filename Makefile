@@ -97,7 +97,7 @@ check: $(DEV) ## Lint, formatting, types by two checkers, who imports whom, inst
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/mypy tests/typing
-	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright --pythonpath .venv/bin/python tests/typing
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright --pythonpath .venv/bin/python
 	@.venv/bin/python tests/typing/completeness.py
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pip --disable-pip-version-check check
