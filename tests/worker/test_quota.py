@@ -223,8 +223,9 @@ def set_clock_back(redis, keys, seconds):
     names = keys.quota("default", ENDPOINT)
     times = [int(one) + int(seconds * 1000) for one in redis.lrange(names.times, 0, -1)]
     redis.delete(names.times)
-    redis.rpush(names.times, *times)
-    for field in ("share_at", "blocked", "claimed"):
+    if times:
+        redis.rpush(names.times, *times)
+    for field in ("share_at", "blocked", "blocked_at", "claimed"):
         if stored := redis.hget(names.state, field):
             redis.hset(names.state, field, int(stored) + int(seconds * 1000))
 
@@ -259,6 +260,63 @@ def test_a_clock_that_is_set_back_prolongs_no_retry_after_and_takes_no_share(red
     set_clock_back(redis, keys, 3_600)
     assert 4 <= granted_at_once(quota) <= 5
     assert quota.throttled("default", ENDPOINT, 1.0) == pytest.approx(0.25, abs=0.01)
+
+
+def catch_up(redis, keys, seconds):
+    """As if so much time had passed since the clock was set back."""
+    set_clock_back(redis, keys, -seconds)
+
+
+def test_what_a_clock_that_was_set_back_has_freed_is_not_blocked_once_it_has_caught_up(redis, keys):
+    quota = quota_of(redis, keys, 10, 1_000)
+    quota.throttled("default", ENDPOINT, 5)
+    set_clock_back(redis, keys, 3_600)
+    assert reserve(quota) == 0
+    catch_up(redis, keys, 2_750)
+    assert reserve(quota) == 0
+
+
+def test_a_clock_that_is_set_back_by_minutes_prolongs_no_block(redis, keys):
+    quota = quota_of(redis, keys, 10, 1_000)
+    quota.throttled("default", ENDPOINT, 5)
+    set_clock_back(redis, keys, 600)
+    assert reserve(quota) == 0
+
+
+def test_a_clock_that_is_set_right_by_a_moment_forgets_no_retry_after(redis, keys):
+    quota = quota_of(redis, keys, 10, 1_000)
+    quota.throttled("default", ENDPOINT, 30)
+    set_clock_back(redis, keys, 0.5)
+    assert reserve(quota) > 29
+
+
+def test_a_used_up_window_is_waited_for_by_the_clock_that_was_set_back(redis, keys):
+    quota = quota_of(redis, keys, 5, 100)
+    quota.throttled("default", ENDPOINT, 30)
+    set_clock_back(redis, keys, 600)
+    quota.learn("default", ENDPOINT, said("5, 5;w=1, 100;w=60", remaining="0", reset="1"))
+    assert 0.5 < reserve(quota) <= 1
+
+
+def test_a_claim_by_the_old_clock_is_none_once_the_new_one_has_caught_up(redis, keys):
+    quota = quota_of(redis, keys, 1, 1_000)
+    assert reserve(quota) == 0
+    assert reserve(quota) > 0
+    set_clock_back(redis, keys, 3_600)
+    assert reserve(quota, is_bulk_lane=True) > 0, "the window itself"
+    catch_up(redis, keys, 2_750)
+    assert reserve(quota, is_bulk_lane=True) == 0
+
+
+def test_our_share_grows_back_by_the_clock_that_was_set_back(redis, keys):
+    quota = quota_of(redis, keys, 40, 1_000)
+    for _ in range(6):
+        quota.throttled("default", ENDPOINT, 1.0)
+        age_everything(redis, keys, 1.1)
+    set_clock_back(redis, keys, 3_600)
+    assert granted_at_once(quota) <= 4
+    catch_up(redis, keys, 200)
+    assert granted_at_once(quota) >= 38
 
 
 # --- what Klaviyo says of its limits --------------------------------------------------------------

@@ -111,12 +111,14 @@ _NOTE_LIMITS = """#!lua flags=allow-oom
 if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 """
-# Never shortens what a Retry-After has blocked.
+# Never shortens what a Retry-After has blocked, unless by a clock that was set back since.
 _BLOCK = """#!lua flags=allow-oom
 local clock = redis.call('TIME')
-local till = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[1]
-if till > tonumber(redis.call('HGET', KEYS[1], 'blocked') or '0') then
-  redis.call('HSET', KEYS[1], 'blocked', string.format('%.0f', till))
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local found = redis.call('HMGET', KEYS[1], 'blocked', 'blocked_at')
+local till, is_old = now + ARGV[1], tonumber(found[2] or '0') > now + 1000
+if is_old or till > tonumber(found[1] or '0') then
+  redis.call('HSET', KEYS[1], 'blocked', string.format('%.0f', till), 'blocked_at', now)
 end
 """
 

@@ -12,7 +12,8 @@
 -- A live request that has to wait lays claim to the next place: bulk ones stand back until it came.
 --
 -- A clock that is set back (another server has taken over) prolongs no wait: the times move back with
--- it, and what is blocked or claimed for longer than anybody asks for was so by the old clock.
+-- it, and what was blocked or claimed by the old clock is forgotten. Not only passed over: the new
+-- clock would reach it. A step of a second is none: no Retry-After is forgotten for that.
 --
 -- KEYS: times, state
 -- ARGV: 'live' or 'bulk', the share of a limit that this kind may use,
@@ -22,21 +23,38 @@ local times, state = KEYS[1], KEYS[2]
 local is_live, share = ARGV[1] == 'live', tonumber(ARGV[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local found = redis.call('HMGET', state, 'blocked', 'share', 'share_at', 'claimed', 'limits')
+local found = redis.call(
+  'HMGET', state, 'blocked', 'share', 'share_at', 'claimed', 'limits', 'blocked_at'
+)
+local last = tonumber(redis.call('LINDEX', times, -1) or '0')
+local blocked, claimed = tonumber(found[1] or '0'), tonumber(found[4] or '0')
+local share_at, blocked_at = tonumber(found[3] or '0'), tonumber(found[6] or '0')
 
--- The longest Retry-After that is obeyed, with its jitter (retry.py), in ms.
-local BLOCKED_MOST, WINDOW_OF_SHARE = 901000, 60
-local blocked = tonumber(found[1] or '0') - now
-local wait = blocked <= BLOCKED_MOST and math.max(0, blocked) or 0
-local grown = 1
+if blocked_at > now + 1000 then
+  blocked = 0
+  redis.call('HDEL', state, 'blocked', 'blocked_at')
+end
+if math.max(last, blocked_at, share_at) > now + 1000 then
+  claimed = 0
+  redis.call('HDEL', state, 'claimed')
+end
+if share_at > now then
+  share_at = now
+  redis.call('HSET', state, 'share_at', now)
+end
+if last > now then
+  local all = redis.call('LRANGE', times, 0, -1)
+  redis.call('DEL', times)
+  for _, time in ipairs(all) do
+    redis.call('RPUSH', times, tonumber(time) - (last - now))
+  end
+  redis.call('PEXPIRE', times, tonumber(ARGV[#ARGV]) + 1000)
+end
+
+local wait, grown = math.max(0, blocked - now), 1
 if found[2] then
   -- Back at the whole limit after two and a half minutes at most.
-  local age = math.max(0, now - tonumber(found[3]))
-  grown = math.min(1, tonumber(found[2]) + age / 150000)
-end
-local claimed = tonumber(found[4] or '0')
-if claimed > now + math.max(BLOCKED_MOST, tonumber(ARGV[#ARGV])) + 2000 then
-  claimed = 0
+  grown = math.min(1, tonumber(found[2]) + (now - share_at) / 150000)
 end
 if not is_live and claimed > now then
   wait = math.max(wait, claimed - now)
@@ -48,21 +66,11 @@ for limit, period in string.gmatch(found[5] or '', '(%d+);(%d+)') do
   learned[period] = tonumber(limit)
 end
 
-local last = tonumber(redis.call('LINDEX', times, -1) or '0')
-if last > now then
-  local all = redis.call('LRANGE', times, 0, -1)
-  redis.call('DEL', times)
-  for _, time in ipairs(all) do
-    redis.call('RPUSH', times, tonumber(time) - (last - now))
-  end
-  redis.call('PEXPIRE', times, tonumber(ARGV[#ARGV]) + 1000)
-end
-
 local longest, most = 0, 0
 for at = 3, #ARGV, 3 do
   local limit = learned[ARGV[at + 1]] or tonumber(ARGV[at])
   longest, most = tonumber(ARGV[at + 2]), math.max(most, limit)
-  local part = tonumber(ARGV[at + 1]) <= WINDOW_OF_SHARE and share * grown or share
+  local part = tonumber(ARGV[at + 1]) <= 60 and share * grown or share
   local earlier = redis.call('LINDEX', times, -math.max(1, math.floor(limit * part)))
   if earlier then
     wait = math.max(wait, tonumber(earlier) + longest - now)
