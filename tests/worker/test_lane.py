@@ -266,8 +266,8 @@ def test_events_fence_nobody(redis, lane):
 
 def test_a_snooze_is_remembered_and_forgotten(bench):
     assert bench.lane.state() == LaneState()
-    bench.lane.snooze(1234.5678, "outage", 3)
-    assert bench.lane.state() == LaneState(1234.568, "outage", 3)
+    bench.lane.snooze(1200.0, 1234.5678, "outage", 3)
+    assert bench.lane.state() == LaneState(1234.568, "outage", 3, 1200.0)
     bench.lane.recover()
     assert bench.lane.state() == LaneState()
 

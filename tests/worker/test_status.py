@@ -89,7 +89,7 @@ def test_the_breaker_is_open_after_three_outages_in_a_row(seen, failures, wait, 
 
 
 def test_a_lane_that_snoozes_says_why(seen, lane):
-    lane.snooze(time.time() + 9, "quota", 0)
+    lane.snooze(time.time(), time.time() + 9, "quota", 0)
     assert (seen[1]()["waits_for"], seen[1]()["breaker"]) == ("quota", "closed")
 
 

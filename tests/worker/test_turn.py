@@ -111,10 +111,10 @@ def test_a_lease_that_cannot_be_renewed_ends_the_turn_at_once(rooms_of):
 
 def test_the_first_answer_forgets_the_outages_of_the_lane(rooms_of):
     rooms = rooms_of(failures=3)
-    rooms.lane.snooze(1.0, "outage", 3)
+    rooms.lane.snooze(0.5, 1.0, "outage", 3)
     learn(rooms)
     assert rooms.lane.state().failures == 0
-    rooms.lane.snooze(2.0, "quota", 1)
+    rooms.lane.snooze(1.5, 2.0, "quota", 1)
     learn(rooms)
     assert rooms.lane.state().reason == "quota", "written again with each answer"
 

@@ -56,6 +56,7 @@ class LaneState(Struct, frozen=True):
         until: seconds since 1970, or 0.
         reason: of the wait.
         failures: outages in a row.
+        since: when the lane was told to wait, in seconds since 1970, or 0.
         is_paused: by a person.
         paused_seconds: of all such pauses that are over.
         server_errors: turns in a row that ended with a server error of Klaviyo's.
@@ -67,6 +68,7 @@ class LaneState(Struct, frozen=True):
     until: float = 0.0
     reason: str = ""
     failures: int = 0
+    since: float = 0.0
     is_paused: bool = False
     paused_seconds: float = 0.0
     server_errors: int = 0
@@ -76,7 +78,7 @@ class LaneState(Struct, frozen=True):
 
     def is_waiting(self, now: float) -> bool:
         """Whether nothing may be sent now (seconds since 1970)."""
-        return self.is_paused or snooze_left(self.until, now) > 0
+        return self.is_paused or snooze_left(self.since, self.until, now) > 0
 
 
 class Due(Struct, frozen=True):
@@ -289,6 +291,7 @@ class Lane:
             until=float(stored.get(b"until", 0)),
             reason=stored.get(b"reason", b"").decode(),
             failures=int(stored.get(b"failures", 0)),
+            since=float(stored.get(b"since", 0)),
             is_paused=b"paused" in stored,
             paused_seconds=int(stored.get(b"pauses", 0)) / 1000,
             server_errors=int(stored.get(b"server_errors", 0)),
@@ -301,9 +304,10 @@ class Lane:
             },
         )
 
-    def snooze(self, until: float, reason: str, failures: int) -> None:
-        """Let the lane wait until a time (seconds since 1970)."""
-        waits = ["until", f"{until:.3f}", "reason", reason, "failures", failures]
+    def snooze(self, since: float, until: float, reason: str, failures: int) -> None:
+        """Let the lane wait from now on until a time (both in seconds since 1970)."""
+        waits = ["since", f"{since:.3f}", "until", f"{until:.3f}"]
+        waits += ["reason", reason, "failures", str(failures)]
         self._set(keys=[self.keys.state], args=waits)
 
     def pause(self) -> None:
@@ -321,7 +325,7 @@ class Lane:
 
     def recover(self) -> None:
         """Klaviyo answered: forget the failures."""
-        self._redis.hdel(self.keys.state, "until", "reason", "failures")
+        self._redis.hdel(self.keys.state, "since", "until", "reason", "failures")
 
     def note_server_error(self, errors: int, failing: int, now: float) -> None:
         """A turn ended with a server error: the next one may have to look for a culprit."""

@@ -50,7 +50,7 @@ class _Reading(Struct, frozen=True):
         backlog: commands in the stream.
         first: the oldest of them, with its key.
         due: what is parked or followed and is due first, with its time in milliseconds.
-        state: until, paused, looked: members of the lane's state, or None.
+        state: until, paused, looked, since: members of the lane's state, or None.
         counts: members of the lane's counts.
         lease: milliseconds that it lasts, or one of Redis's two answers below 0.
     """
@@ -76,6 +76,11 @@ class _Reading(Struct, frozen=True):
         return float(self.state[0] or 0)
 
     @property
+    def since(self) -> float:
+        """When it was told so, likewise."""
+        return float(self.state[3] or 0)
+
+    @property
     def lease_seconds(self) -> float:
         """How long a planner holds the lane still; 0 if there is none."""
         return 0.0 if self.lease == _NO_KEY else self.lease / 1000
@@ -83,7 +88,7 @@ class _Reading(Struct, frozen=True):
     @property
     def progress(self) -> tuple[Any, ...]:
         """See `View`."""
-        until, _, looked = self.state
+        until, _, looked, _ = self.state
         head = self.first[0][0] if self.first else b""
         return (head, tuple(self.due), until, looked, tuple(sorted(self.counts.items())))
 
@@ -119,7 +124,7 @@ class Lookout:
         breakers = self._breakers.look(account, family_of(lane))
         now = breakers[0].now
         waits = max(found.lease_seconds, *(one.wait_seconds for one in breakers))
-        waits = max(waits, snooze_left(found.until, now))
+        waits = max(waits, snooze_left(found.since, found.until, now))
         not_before = now + waits if waits else 0.0
         return View(
             wants_at=[max(when, not_before) for when in found.work_at],
@@ -133,7 +138,7 @@ class Lookout:
         pipeline.xlen(keys.stream)
         pipeline.xrange(keys.stream, count=1)
         pipeline.zrange(keys.due, 0, 0, withscores=True)
-        pipeline.hmget(keys.state, "until", "paused", "looked")
+        pipeline.hmget(keys.state, "until", "paused", "looked", "since")
         pipeline.hgetall(keys.counts)
         pipeline.pttl(keys.lease)
         return _Reading(*pipeline.execute())

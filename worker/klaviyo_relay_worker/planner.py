@@ -194,8 +194,9 @@ class Planner:
         """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
         states = self.accounts.breakers.look(lane.account, lane.family)
         if not any(one.wait_seconds for one in states):
-            until = states[0].now + min(snooze.seconds, SNOOZE_MOST_SECONDS)
-            lane.snooze(until, snooze.reason, failures + snooze.is_failure)
+            now = states[0].now
+            until = now + min(snooze.seconds, SNOOZE_MOST_SECONDS)
+            lane.snooze(now, until, snooze.reason, failures + snooze.is_failure)
         logger.log(
             logging.WARNING if snooze.reason == Reason.OUTAGE else logging.INFO,
             "%s snoozes %.1f s: %s %s",

@@ -208,4 +208,5 @@ def _age(first: bytes, now: float) -> float:
 
 
 def _waits_for(state: dict[str, str], now: float) -> str:
-    return state.get("reason", "") if snooze_left(float(state.get("until", 0)), now) else ""
+    since, until = float(state.get("since", 0)), float(state.get("until", 0))
+    return state.get("reason", "") if snooze_left(since, until, now) else ""

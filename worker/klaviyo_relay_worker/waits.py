@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from klaviyo_relay_worker.retry import RETRY_AFTER_MOST_SECONDS
 
+# So much the clocks of a cluster's servers may differ.
+CLOCKS_DIFFER_SECONDS = 1.0
 # No lane snoozes longer without a look: the longest Retry-After that is obeyed, with its jitter.
 SNOOZE_MOST_SECONDS = RETRY_AFTER_MOST_SECONDS + 1.0
 
@@ -24,6 +26,11 @@ def seconds_ahead(when: float, now: float, most: float) -> float:
     return wait if 0 < wait <= most else 0.0
 
 
-def snooze_left(until: float, now: float) -> float:
-    """Seconds that a lane snoozes still, which was told to snooze until a time."""
+def snooze_left(since: float, until: float, now: float) -> float:
+    """Seconds that a lane snoozes still, which was told so at one time, until another.
+
+    While its beginning lies ahead it was noted by a clock that has been set back.
+    """
+    if since > now + CLOCKS_DIFFER_SECONDS:
+        return 0.0
     return seconds_ahead(until, now, SNOOZE_MOST_SECONDS)

@@ -15,4 +15,4 @@ if since then
   -- A clock that was set back makes no time of it.
   redis.call('HINCRBY', KEYS[1], 'pauses', math.max(0, now - since))
 end
-return redis.call('HDEL', KEYS[1], 'paused', 'until', 'reason', 'failures')
+return redis.call('HDEL', KEYS[1], 'paused', 'since', 'until', 'reason', 'failures')
