@@ -474,6 +474,23 @@ def test_days_for_which_a_person_pauses_the_lane_do_not_count(
     assert house.numbers("events") == {"delivered": 20, "parked": 1}
 
 
+def test_429s_between_which_klaviyo_accepts_something_are_none_in_a_row(house, sandbox, tracks):
+    lane = Lane(house.redis, house.keys, "default", "events")
+    house.enqueue(*tracks(1_000))
+    failures = []
+    for turn in range(4):
+        throttled = {"status": 429, "match": f"last{turn}@", "times": 1}
+        sandbox.set_faults([throttled])
+        house.enqueue(*tracks(999), Track(metric="Placed Order", email=f"last{turn}@shop.io"))
+        before = sandbox.summary()["events"]
+        house.turn()
+        assert sandbox.summary()["events"] == before + 1_000, "one batch of the two was taken"
+        failures.append(lane.state().failures)
+        house.redis.delete(house.keys.quota("default", BULK).state)
+        house.redis.hset(lane.keys.state, "until", 0)
+    assert failures == [1] * 4
+
+
 def test_an_outage_with_500_parks_nobody(house, sandbox, monkeypatch, tracks):
     without_waiting(monkeypatch)
     sandbox.set_faults([{"status": 500}])

@@ -187,16 +187,18 @@ class Planner:
         delivery = self._preparation.delivery(lane, lease, client, terms)
         snooze = delivery.run()
         if snooze is not None:
-            self._snooze(lane, snooze, terms.failures)
+            self._snooze(lane, snooze)
         return delivery
 
-    def _snooze(self, lane: Lane, snooze: Snooze, failures: int) -> None:
+    def _snooze(self, lane: Lane, snooze: Snooze) -> None:
         """The lane waits; but not on its own where a breaker has opened, which may close sooner."""
         states = self.accounts.breakers.look(lane.account, lane.family)
         if not any(one.wait_seconds for one in states):
             now = states[0].now
             until = now + min(snooze.seconds, SNOOZE_MOST_SECONDS)
-            lane.snooze(now, until, snooze.reason, failures + snooze.is_failure)
+            # Asked after the turn, in which an answer may have ended the row of failures.
+            failures = lane.state().failures + snooze.is_failure
+            lane.snooze(now, until, snooze.reason, failures)
         logger.log(
             logging.WARNING if snooze.reason == Reason.OUTAGE else logging.INFO,
             "%s snoozes %.1f s: %s %s",
