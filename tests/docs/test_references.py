@@ -391,3 +391,31 @@ def test_internals_md_names_modules_that_exist():
     other = {*RULES, *reasons("Snooze"), *Track.__struct_fields__, "lost"}
     assert names - other <= modules()
     assert {"delivery", "plan/ladder", "settle.lua"} <= names
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+MEASURED = {
+    "memory of a worker": [
+        "resident memory of the worker after it",
+        "peak memory of a worker at a backlog of 1,000,000",
+    ],
+    "CPU of a worker": [
+        "worker CPU an event in bulk, limits off",
+        "worker CPU an event at a backlog of 1,000,000, of one at 10,000",
+    ],
+    "`track()`": [
+        "track() p50 in a flood, of a redis-py RPUSH of its envelope",
+        "track() p50 at 500 a second, of RPUSH alike",
+    ],
+}
+
+
+@pytest.mark.parametrize(("what", "names"), MEASURED.items(), ids=MEASURED)
+def test_operating_md_sizes_as_it_was_measured(what, names):
+    said = {row[0]: row[1] for row in rows(DOCS / "operating.md")}[what]
+    least, most = (float(one) for one in re.match(r"(\d+)\D(\d+) ", said).groups())
+    measured = {row[0]: row[1] for row in rows(DOCS / "benchmarks.md")}
+    for name in names:
+        found = re.search(r"([\d.]+)(?: of [\d.,]+)? (?:MB|µs)", measured[name])
+        assert least <= float(found[1]) <= most, f"{name}: {measured[name]}"
