@@ -97,6 +97,8 @@ class Due(Struct, frozen=True):
 
 NO_FACTS = Facts()
 DEAD_UNREADABLE = Dead(Failure(code="unreadable"))
+_FOREIGN = "cannot be read by this release; its commands wait for a worker of the one that wrote it"
+_GONE = "was due, and nothing is stored of it"
 _IMPORT_NOTE = "import:"
 _SUSPECT = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], 'failing_since', ARGV[3])
@@ -222,7 +224,7 @@ class Lane:
                 buried.append(DEAD_UNREADABLE)
             else:
                 arguments += postpone(name, now + FOREIGN_AGAIN_SECONDS)
-                logger.error("%s: %s cannot be read by this release: %s", self.name, name, why)
+                logger.error("%s: %s %s (%s)", self.name, name, _FOREIGN if stored else _GONE, why)
         if arguments:
             self._run(lease, arguments)
             self._tell(buried)
