@@ -128,7 +128,7 @@ def test_the_age_is_by_the_clock_that_dates_the_entries(monkeypatch, relay_setti
     ("numbers", "state"),
     [
         ({}, ("idle", "")),
-        ({"backlog": 1, "oldest_seconds": 59.0}, ("idle", "")),
+        ({"backlog": 1, "oldest_seconds": 59.0}, ("ready", "")),
         ({"backlog": 1, "oldest_seconds": 61.0}, ("unserved", "")),
         ({"backlog": 1, "oldest_seconds": 61.0, "in_delivery": True}, ("delivering", "")),
         ({"waits_for": "outage", "in_delivery": True}, ("waits", "outage")),

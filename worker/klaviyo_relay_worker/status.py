@@ -148,8 +148,8 @@ def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
     """A word for what a lane does, and why; from its numbers.
 
     Returns:
-        paused, waits, delivering, unserved (a backlog that no worker has come for within a minute)
-        or idle; and for the first two the reason, else "".
+        paused, waits, delivering, ready (a backlog that a worker is about to come for), unserved
+        (none has come within a minute) or idle; and for the first two the reason, else "".
     """
     if numbers["paused"]:
         return "paused", numbers["paused_because"]
@@ -157,8 +157,9 @@ def state_of(numbers: dict[str, Any]) -> tuple[str, str]:
         return "waits", numbers["waits_for"]
     if numbers["in_delivery"]:
         return "delivering", ""
-    is_unserved = numbers["backlog"] and numbers["oldest_seconds"] > UNSERVED_SECONDS
-    return ("unserved" if is_unserved else "idle"), ""
+    if not numbers["backlog"]:
+        return "idle", ""
+    return ("unserved" if numbers["oldest_seconds"] > UNSERVED_SECONDS else "ready"), ""
 
 
 def spool_report(settings: Settings, marks: Marks | None) -> dict[str, int]:
