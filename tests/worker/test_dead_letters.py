@@ -116,7 +116,20 @@ def test_a_letter_of_a_newer_release_is_read_as_far_as_it_can_be(letters, dead, 
     assert redis.hget(key, identity) == stored
 
 
-@pytest.mark.parametrize("stored", [b"[]", b"\xff{", b'{"verb":1}'])
+DEEP = b'{"envelope":' + b"[" * 200_000
+
+
+def test_a_letter_of_a_newer_schema_version_stays_though_its_members_are_known(
+    letters, dead, lane, redis
+):
+    identity, key = dead[1].id, lane.keys.dead
+    stored = redis.hget(key, identity).replace(b'"v":1', b'"v":99')
+    redis.hset(key, identity, stored)
+    assert letters.redrive(letters.all([NAME])) == len(dead) - 1
+    assert redis.hget(key, identity) == stored
+
+
+@pytest.mark.parametrize("stored", [b"[]", b"\xff{", b'{"verb":1}', DEEP])
 def test_what_is_no_letter_at_all_can_be_listed_and_discarded(letters, redis, keys, stored):
     LaneEntrance(redis, keys, 10**9).register(NAME)
     redis.hset(keys.lane("default", "events").dead, "x", stored)

@@ -292,6 +292,44 @@ def newer(stored):
     return stored.replace(b'"verb":"identify"', b'"verb":"merge_profiles"')
 
 
+def of_a_newer_version(stored):
+    """As a newer release writes it that means something else by the same members."""
+    return stored.replace(b'"v":1', b'"v":99')
+
+
+def test_what_is_of_a_newer_schema_version_is_not_sent_though_its_members_are_known(bench):
+    bench.ship(person("a"), person("b"))
+    first, second = bench.read()
+    bench.settle([first], Parked(1.0, "unknown_list"), now=0.5)
+    bench.settle([second], Following("JOB", 0), now=0.5)
+    for key, name in (
+        (bench.lane.keys.parked, first.envelope.id),
+        (bench.lane.keys.following, "JOB"),
+    ):
+        bench.redis.hset(key, name, of_a_newer_version(bench.redis.hget(key, name)))
+    found = bench.lane.due(2.0)
+    assert (found.parked, found.jobs) == ([], [])
+    assert {name for name, _, _ in found.unread} == {first.envelope.id, "job:JOB"}
+    assert all("schema version 99 needs a newer worker" in why for _, _, why in found.unread)
+
+
+def nested_without_end(stored):
+    """Damaged: the command's properties never close."""
+    return stored.replace(b'"email":', b'"properties":' + b'{"a":' * 200_000 + b'"email":')
+
+
+@pytest.mark.parametrize(
+    "damage", [nested_without_end, lambda _: b'{"since":1,"rows":[]}'], ids=["nested", "no rows"]
+)
+def test_an_import_job_that_was_damaged_is_passed_over(bench, damage):
+    bench.ship(person("a"))
+    bench.settle(bench.read(), Following("JOB", 0), now=0.5)
+    following = bench.lane.keys.following
+    bench.redis.hset(following, "JOB", damage(bench.redis.hget(following, "JOB")))
+    assert bench.lane.fences() == {}
+    assert [name for name, _, _ in bench.lane.due(2.0).unread] == ["job:JOB"]
+
+
 def test_a_parked_command_of_a_newer_release_is_buried_with_its_content(bench):
     bench.ship(person("a"), person("b"))
     first, second = bench.read()

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from redis import Redis
 
-from klaviyo_relay.envelope import Received, receive
+from klaviyo_relay.envelope import Received, check_version, receive
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
@@ -58,7 +58,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
         message = (self.message or "").encode()
         try:
             receive(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return None
         return message
 
@@ -73,6 +73,8 @@ class _Outline(Struct, frozen=True):
     envelope: msgspec.Raw = msgspec.Raw(b"null")
 
 
+# What is raised for what this release cannot read: a newer one has written it, or it is damaged.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # What cannot be read at all, not even why it died.
 FOREIGN = Failure(code="unreadable_letter", title="Not written by this release")
 _encode = msgspec.json.Encoder().encode
@@ -86,15 +88,22 @@ def stored_letter(lane: str, identity: str, stored: bytes) -> DeadLetter:
     A newer release may have written it, before a rollback or during an upgrade.
     """
     try:
-        return _decode(stored)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _read(stored)
+    except UNREADABLE:
         return _unread(lane, identity, stored)
+
+
+def _read(stored: bytes) -> DeadLetter:
+    found = _decode(stored)
+    if found.envelope is not None:
+        check_version(found.envelope)
+    return found
 
 
 def _unread(lane: str, identity: str, stored: bytes) -> DeadLetter:
     try:
         outline = _decode_outline(stored)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         outline = _Outline("?", FOREIGN, 0.0, 1, msgspec.Raw(stored))
     return DeadLetter(
         id=identity,

@@ -16,6 +16,7 @@ from klaviyo_relay.envelope import BULK_SUFFIX, receive
 from klaviyo_relay.keys import Keys, LaneKeys
 from klaviyo_relay.scripts import script_of
 from klaviyo_relay_worker.breaker import family_of
+from klaviyo_relay_worker.dead_letters import UNREADABLE
 from klaviyo_relay_worker.errors import LeaseLostError
 from klaviyo_relay_worker.journal import JOURNAL_BYTES
 from klaviyo_relay_worker.lease import Lease
@@ -25,7 +26,6 @@ from klaviyo_relay_worker.plan.lists import fence_of
 from klaviyo_relay_worker.plan.places import job_key, job_of, parked_key
 from klaviyo_relay_worker.settlement import (
     FOREIGN_AGAIN_SECONDS,
-    UNREADABLE,
     JobRecord,
     bury_parked,
     bury_unreadable,

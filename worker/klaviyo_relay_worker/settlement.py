@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from klaviyo_relay.envelope import Received
+from klaviyo_relay.envelope import Received, check_version
 from klaviyo_relay_worker import dead_letters
+from klaviyo_relay_worker.dead_letters import UNREADABLE
 from klaviyo_relay_worker.journal import note
 from klaviyo_relay_worker.outcome import (
     Dead,
@@ -29,7 +30,6 @@ from klaviyo_relay_worker.plan.places import parked_key, row_key
 FIRST_LOOK_SECONDS, LATER_LOOK_SHARE, MOST_LOOK_SECONDS = 0.5, 0.25, 30.0
 # How soon what this release cannot read is looked at again: another worker may be of one that can.
 FOREIGN_AGAIN_SECONDS = 3_600.0
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,7 +95,7 @@ class JobRecord(Struct, frozen=True):
     """
 
     since: float
-    rows: list[JobRow]
+    rows: Annotated[list[JobRow], Meta(min_length=1)]
 
     def parts(self) -> list[list[Entry]]:
         """The entries of each row, in the rows' order."""
@@ -118,10 +118,33 @@ class ParkedOutline(Struct, frozen=True):
     since: float = 0.0
 
 
-decode_parked = msgspec.json.Decoder(ParkedRecord).decode
-decode_job = msgspec.json.Decoder(JobRecord).decode
+_decode_parked = msgspec.json.Decoder(ParkedRecord).decode
+_decode_job = msgspec.json.Decoder(JobRecord).decode
 _decode_outline = msgspec.json.Decoder(ParkedOutline).decode
 _decode_job_outline = msgspec.json.Decoder(_JobOutline).decode
+
+
+def decode_parked(stored: bytes) -> ParkedRecord:
+    """A parked command.
+
+    Raises:
+        UNREADABLE: this release cannot read it.
+    """
+    record = _decode_parked(stored)
+    check_version(record.envelope)
+    return record
+
+
+def decode_job(stored: bytes) -> JobRecord:
+    """An import job.
+
+    Raises:
+        UNREADABLE: this release cannot read it.
+    """
+    record = _decode_job(stored)
+    for row in record.rows:
+        check_version(row.envelope)
+    return record
 
 
 def read_parked(stored: bytes) -> ParkedRecord | None:
