@@ -86,10 +86,11 @@ def test_one_click_moves_no_more_than_a_bounded_number(dashboard, stock, monkeyp
     assert stock.numbers() == {"backlog": 250, "dead": 350}
 
 
-def test_a_letter_that_cannot_be_read_stays_and_that_is_said(dashboard, stock):
+@pytest.mark.parametrize("stored", [b"{no letter", b'{"id":"\xff"}'])
+def test_a_letter_that_cannot_be_read_stays_and_that_is_said(dashboard, stock, stored):
     key = stock.keys.lane("default", "events").dead
     stock.die(1)
-    stock.redis.hset(key, "broken", "{no letter")
+    stock.redis.hset(key, "broken", stored)
     page = dashboard.get("/").text
     assert "unreadable_letter" in page
     group = stock.group_of("unreadable_letter")

@@ -70,6 +70,13 @@ def test_what_was_no_envelope_has_a_head_too(redis, keys, heads):
     assert codes == {"a": "unreadable", "b": "invalid", "c": "unreadable_letter"}
 
 
+def test_a_letter_that_is_no_utf_8_has_a_head_too(redis, keys, heads):
+    letter = invalid(LANE, "a", "track", TRAP, TRAP, now=1.0).replace(b"track", b"tr\xffck")
+    redis.hset(keys.lane("default", "events").dead, "a", letter)
+    [head] = heads.scan(LANE, 10)
+    assert (head.id, cause_of(head).code) == ("a", "unreadable_letter")
+
+
 def test_a_scan_ends_at_its_bound(stock, heads):
     fill(stock, 1_000)
     assert len(list(heads.scan(LANE, 250))) == 250

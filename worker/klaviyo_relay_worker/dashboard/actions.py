@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from redis import Redis
 from redis.exceptions import RedisError
@@ -13,7 +12,7 @@ from redis.exceptions import RedisError
 from klaviyo_relay.keys import Keys, split
 from klaviyo_relay_worker.dashboard.audit import Act, Audit, log
 from klaviyo_relay_worker.dashboard.groups import Cause, Head, Heads, cause_of
-from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters
+from klaviyo_relay_worker.dead_letters import DeadLetter, DeadLetters, stored_letter
 from klaviyo_relay_worker.journal import JournalRoom
 from klaviyo_relay_worker.pauses import Pauses
 
@@ -21,8 +20,6 @@ from klaviyo_relay_worker.pauses import Pauses
 ACTED_MOST = 10_000
 _SCANNED_MOST = 200_000
 _AT_ONCE = 100
-
-_decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 class Choice(Struct, frozen=True):
@@ -147,8 +144,8 @@ class Actions:
     def _with_commands(self, lane: str, heads: Sequence[Head]) -> list[DeadLetter]:
         key = self._keys.lane(*split(lane)).dead
         stored: Any = self._redis.hmget(key, [head.id for head in heads])
-        letters = (_letter(one) for one in stored if one is not None)
-        return [letter for letter in letters if letter is not None]
+        pairs = zip(heads, stored, strict=True)
+        return [stored_letter(lane, head.id, one) for head, one in pairs if one is not None]
 
 
 def _of_group(heads: Iterable[Head], name: str) -> Iterator[Head]:
@@ -159,14 +156,6 @@ def _of_group(heads: Iterable[Head], name: str) -> Iterator[Head]:
             is_wanted[cause] = cause.name == name
         if is_wanted[cause]:
             yield head
-
-
-def _letter(stored: bytes) -> DeadLetter | None:
-    """A letter; None for what this release has not written, which stays where it is."""
-    try:
-        return _decode(stored)
-    except msgspec.DecodeError:
-        return None
 
 
 def _head_of(letter: DeadLetter) -> Head:

@@ -18,7 +18,7 @@ from redis import Redis
 
 from klaviyo_relay.keys import Keys, LaneKeys, split
 from klaviyo_relay.scripts import script_of
-from klaviyo_relay_worker.dead_letters import FOREIGN
+from klaviyo_relay_worker.dead_letters import FOREIGN, UNREADABLE
 from klaviyo_relay_worker.outcome import Failure
 
 # Of so many dead letters of a lane the page tells the causes.
@@ -178,6 +178,6 @@ def masked_words(text: str) -> str:
 def _head(lane: str, identity: bytes, stored: bytes) -> Head:
     try:
         return _decode(stored)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         name = identity.decode("utf-8", "backslashreplace")
         return Head(id=name, lane=lane, verb="?", failure=FOREIGN, dead_at=0.0)
