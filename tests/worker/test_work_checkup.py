@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from klaviyo_relay import Producer, Track
+from klaviyo_relay import Identify, Producer, Track
 from klaviyo_relay.redis_clients import connect
 from klaviyo_relay_worker.breaker import WHOLE_ACCOUNT, Breakers
 from klaviyo_relay_worker.doorbell import Doorbell
 from klaviyo_relay_worker.lane import Lane
-from klaviyo_relay_worker.outcome import Dead, Failure
+from klaviyo_relay_worker.outcome import Dead, Failure, Following
 from klaviyo_relay_worker.work_checkup import check_work
 from settled_lanes import SettledLane
 
@@ -34,6 +34,21 @@ def backlog(relay_settings):
     """Two commands wait in the lane."""
     tracks = [Track(metric="M", email="ada@lovelace.dev")] * 2
     Producer(relay_settings).enqueue_many(tracks, bulk=False, timeout=10)
+
+
+def test_import_jobs_that_only_another_release_can_read_are_told_with_what_mends_it(
+    found, redis, keys, relay_settings
+):
+    Producer(relay_settings).enqueue_many([Identify(email="a@x.io")] * 2, bulk=False, timeout=10)
+    with SettledLane(redis, keys, "profiles") as settled:
+        settled.settle(Following("JOB", 0))
+    following = keys.lane("default", "profiles").following
+    assert "lane default:profiles" not in found()
+    redis.hset(following, "JOB", redis.hget(following, "JOB").replace(b"identify", b"merge"))
+    level, text = found()["lane default:profiles"]
+    assert level == "warning"
+    assert text.startswith("1 import jobs cannot be read by this release")
+    assert text.endswith("start a worker of the release that wrote them")
 
 
 def test_no_worker_is_a_warning_as_long_as_nothing_waits(found):

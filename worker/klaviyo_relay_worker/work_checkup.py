@@ -8,9 +8,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from klaviyo_relay.keys import Keys
+from klaviyo_relay.keys import Keys, split
 from klaviyo_relay_worker.breaker import PERSON
 from klaviyo_relay_worker.finding import Finding
+from klaviyo_relay_worker.settlement import read_job
 from klaviyo_relay_worker.status import Status
 
 # Work that nothing holds up is taken up within a second or two, and a turn lasts twenty.
@@ -32,6 +33,8 @@ def check_work(redis: Redis, keys: Keys) -> Iterator[Finding]:
     yield _workers(int(workers), sum(lane["backlog"] + lane["parked"] for lane in lanes.values()))
     for name, lane in lanes.items():
         yield from _lane(name, lane)
+        if lane["following"]:
+            yield from _jobs(redis, keys, name)
 
 
 def _workers(number: int, waiting: int) -> Finding:
@@ -59,6 +62,21 @@ def _lane(name: str, lane: dict[str, Any]) -> Iterator[Finding]:
     if lane["dead"]:
         text = f"{lane['dead']:,} dead letters; see klaviyo-relay dead list --lane {name}"
         yield Finding("warning", subject, text)
+
+
+def _jobs(redis: Redis, keys: Keys, name: str) -> Iterator[Finding]:
+    # One by one: the record of a job has ten thousand rows.
+    jobs = redis.hscan_iter(keys.lane(*split(name)).following, count=1)
+    try:
+        unread = sum(read_job(stored) is None for _, stored in jobs)
+    except RedisError:
+        return
+    if unread:
+        text = (
+            f"{unread:,} import jobs cannot be read by this release, and their commands wait;"
+            " start a worker of the release that wrote them"
+        )
+        yield Finding("warning", f"lane {name}", text)
 
 
 def _stands_still(lane: dict[str, Any]) -> bool:
