@@ -26,6 +26,7 @@ from klaviyo_relay.scripts import script_of
 from klaviyo_relay.settings import Settings
 from klaviyo_relay_worker.dead_letters import stored_letter, verb_of
 from klaviyo_relay_worker.explanation import (
+    UNREAD_VERB,
     Explanation,
     InBacklog,
     InJob,
@@ -195,7 +196,7 @@ class Explainer:
         """A row of a job that only another release can read: which one it is cannot be told."""
         return InJob(
             lane=keys.name,
-            verb="?",
+            verb=UNREAD_VERB,
             since=_moment(since_of_job(stored) * 1000),
             payload=None,
             job=job,
@@ -295,7 +296,7 @@ def _verb(message: bytes) -> str:
     try:
         return verb_of(receive(message))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "?"
+        return UNREAD_VERB
 
 
 def _time_of(key: bytes) -> datetime:

@@ -10,6 +10,9 @@ from msgspec import Struct, field
 
 from klaviyo_relay_worker.outcome import Failure
 
+# The verb of a command that cannot be read.
+UNREAD_VERB = "?"
+
 
 class Place(Struct, kw_only=True, omit_defaults=True, tag_field="place"):
     """Where a command is.

@@ -14,7 +14,7 @@ from klaviyo_relay.settings import Settings, masked
 from klaviyo_relay_worker import explanation
 from klaviyo_relay_worker.cli.plain_text import plain, plain_json
 from klaviyo_relay_worker.explain import BEFORE_MOST, Explainer
-from klaviyo_relay_worker.explanation import Explanation, Note, Place, Record
+from klaviyo_relay_worker.explanation import UNREAD_VERB, Explanation, Note, Place, Record
 from klaviyo_relay_worker.outcome import Failure
 
 _SHIPPED = {
@@ -68,7 +68,7 @@ def _lines(found: Explanation, settings: Settings) -> Iterator[str]:
 def _now(found: Explanation) -> Iterator[str]:
     """Where it is, or that it is nowhere any more."""
     for place in found.places:
-        yield f"now  {place.lane}  {place.verb} {_where(place)}{_state(place)}"
+        yield f"now  {place.lane}  {place.verb} {_where(place)}{_unread(place)}{_state(place)}"
         if place.payload is not None:
             yield bytes(place.payload).decode()
     if found.journal and not found.places:
@@ -119,11 +119,16 @@ def _where(place: Place) -> str:
         case explanation.InJob():
             row = "a row" if place.row is None else f"row {place.row}"
             job = f"{row} of the import job {place.job} since {since}"
-            foreign = "; this release cannot read its record" if place.row is None else ""
-            return f"{job}; next look {_time(place.until)}{foreign}"
+            return f"{job}; next look {_time(place.until)}"
         case explanation.Letter():
             return f"dead since {since}, after {place.attempts} attempts: {_words(place.failure)}"
     raise TypeError(place)
+
+
+def _unread(place: Place) -> str:
+    # A dead letter tells by its code, and another release may have buried it.
+    is_unread = place.verb == UNREAD_VERB and not isinstance(place, explanation.Letter)
+    return "; this release cannot read it" if is_unread else ""
 
 
 def _words(failure: Failure) -> str:
