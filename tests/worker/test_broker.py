@@ -67,6 +67,11 @@ def test_sentinels_are_asked_within_the_time_of_one_connection():
     assert asking["ssl_cert_reqs"] == "required"
 
 
+def test_a_sentinel_at_an_ipv6_address_keeps_its_brackets():
+    found = broker("redis+sentinel://[::1]:26379,b:26380/main/0")
+    assert found.url == "sentinel://[::1]:26379/0;sentinel://b:26380/0"
+
+
 def test_rabbitmq_is_left_to_celery():
     found = broker("amqp://guest@localhost//")
     assert (found.url, found.transport, found.options) == ("amqp://guest@localhost//", None, {})

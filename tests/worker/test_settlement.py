@@ -95,6 +95,14 @@ def test_the_rows_of_a_job_are_added_behind_the_end_of_its_record(entries):
     assert [entry.envelope.id for [entry] in record.parts()] == [one.envelope.id for one in entries]
 
 
+def test_a_row_of_a_job_remembers_its_attempts_and_that_it_was_redriven(entries):
+    entry = msgspec.structs.replace(entries[0], attempts=2, is_redriven=True)
+    *_, head, _, _, _, _, row = operations((entry, Following("JOB", 0)))
+    record = settlement.decode_job(head[:-2] + row + b"]}")
+    [[again]] = record.parts()
+    assert (again.attempts, again.is_redriven) == (2, True)
+
+
 @pytest.mark.parametrize("age", [0.0, 1.0, 60.0, 90_000.0])
 def test_an_old_job_is_looked_at_less_often_and_still_twice_a_minute(age):
     wait = settlement.next_look(NOW - age, NOW) - NOW

@@ -82,6 +82,13 @@ def test_what_an_earlier_run_left_behind_is_not_added_again(shipping_of, command
     assert commands() == 4
 
 
+def test_a_redis_that_came_back_older_than_an_earlier_run_is_said(shipping_of):
+    with shipping_of(marks={LANE: 3}) as shipping:
+        shipping.ship(chunk(4))
+        with pytest.raises(RedisUnavailableError, match="load again"):
+            shipping.wait()
+
+
 def test_the_caller_goes_on_while_a_chunk_is_on_its_way(shipping_of, doors):
     doors.open.clear()
     with shipping_of() as shipping:
