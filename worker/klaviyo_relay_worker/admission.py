@@ -187,7 +187,7 @@ class PrivacyAdmission(Admission):
         self._erasure = Erasure(redis, keys, account)
 
     def taken(self, entries: Sequence[Entry], _now: float) -> Outcomes:
-        """Plant tombstones before anything else; purge when they are new and at the last look."""
+        """Plant tombstones before anything else; purge when one is new, and once it is answered."""
         people = {_person(entry): entry.envelope.at for entry in entries}
         for who, at in people.items():
             self._tombstones.plant(who, at)
@@ -199,7 +199,7 @@ class PrivacyAdmission(Admission):
         return {}
 
     def _note_planners(self, unseen: Mapping[str, Tombstone]) -> Mapping[str, Tombstone]:
-        """Whom each of these must wait for; returns them as they are then."""
+        """Note whose turns each of these must wait for: of the planners at work now."""
         if not unseen:
             return {}
         tokens = self._erasure.planners()
@@ -208,7 +208,7 @@ class PrivacyAdmission(Admission):
         return self._tombstones.find(list(unseen))
 
     def leaving(self, batch: Batch, _now: float) -> Outcomes:
-        """Note that Klaviyo is asked: not a second time once the person has come back since."""
+        """Note that Klaviyo is asked; not a second time once the person has come back since."""
         if batch.endpoint != limits.DELETE_PROFILE:
             return {}
         return {

@@ -2,8 +2,8 @@
 
 1. looks at import jobs whose time has come
 2. while Klaviyo may be failing with one of the commands: a line-up, one batch at a time
-3. while an import may have become a job unseen: only the look for it; before the line-up, too, if
-   the import was of an earlier turn
+3. while Klaviyo may have made a job of an import whose answer was lost: only the look for that job.
+   If the import was of an earlier turn, nobody knows whom it concerns, and this comes before 2
 4. commands that go by themselves, so that they can harm no other
 5. all others, in batches as large as Klaviyo takes
 """
@@ -77,7 +77,7 @@ class Agenda:
                 yield from self._go(batch)
 
     def _tell_verdicts(self, culprits: Sequence[tuple[Entry, Outcome]]) -> Iterator[Errand]:
-        """At once, for nobody gives them again; and no request, no quota is needed for them."""
+        """At once, since each is given only once; it takes no request, and hence no quota."""
         while culprits:
             errand = self._dispatch.errand(decided(culprits))
             if errand is not None:

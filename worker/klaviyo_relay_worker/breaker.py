@@ -105,7 +105,8 @@ class Breakers:
         self._keys = keys
         self._run: Any = redis.register_script(script_of("klaviyo_relay_worker", "breaker"))
         self._guard = threading.Lock()
-        # When this process last noted a success, by key; 0 where a failure makes the next one news.
+        # When this process last noted a success, by key. A failure takes the key away, so that the
+        # next success is noted at once.
         self._noted: dict[str, float] = {}
 
     def look(self, account: str, family: str) -> tuple[BreakerState, BreakerState]:

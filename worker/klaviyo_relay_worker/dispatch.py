@@ -55,7 +55,7 @@ class Dispatch:
         self._watch_for = watch_for
 
     def errand(self, batch: Batch) -> Errand | None:
-        """The batch's way, or None where some of its commands may not be sent any more.
+        """An errand for the batch, or None where some of its commands may not be sent any more.
 
         Those are settled at once, and the plan that the batch belongs to is void.
         """

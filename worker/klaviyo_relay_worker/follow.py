@@ -63,7 +63,7 @@ class Follow:
             yield Errand(batch, partial(self._settle, job_id, record))
 
     def _forget_ended(self) -> None:
-        """Whoever has settled them, a planner elsewhere perhaps."""
+        """Drop what was read of jobs that another planner may have settled meanwhile."""
         if self._readings:
             for job_id in self._readings.keys() - set(self._intake.followed()):
                 del self._readings[job_id]

@@ -68,7 +68,7 @@ class Intake:
             self.waiting = sorted([*self.waiting, *ahead], key=_place)
 
     def _begin(self) -> None:
-        """Whom the others must wait for since turns before this one."""
+        """Learn whom earlier turns have left held, by parked commands and by import jobs."""
         self._fences = self._lane.fences()
         self._parked_unsubscribes = self._lane.parked_unsubscribes()
         self._is_begun = True
@@ -101,12 +101,12 @@ class Intake:
         return self._lane.goes_on(self._cursor)
 
     def _take_due(self, now: float) -> None:
-        """All that there is room for: those of one person may have to wait for the last of them."""
+        """All that there is room for: while one of a person is not read, the others wait for it."""
         while self._take_some_due(now) >= DUE_MOST:
             pass
 
     def _take_some_due(self, now: float) -> int:
-        """Returns how many there were; 0 if none of them was a parked command that found room."""
+        """Returns how many were due; 0 if no parked command was, or if there is no room for it."""
         waiting = [entry.key for entry in takewhile(_is_parked, self.waiting)]
         due = self._lane.due(now, self._in_flight.union(waiting))
         self._lane.set_aside(self._lease, due.unread, now)
@@ -140,7 +140,7 @@ class Intake:
         return chosen
 
     def together(self) -> Sequence[Entry]:
-        """The other waiting commands, but for those that a lonely one of the same profile holds."""
+        """The other waiting commands, without those that must wait for one that goes by itself."""
         alone = [entry for entry in takewhile(_is_parked, self.waiting) if entry.is_alone]
         if not alone:
             return self.waiting
@@ -162,7 +162,7 @@ class Intake:
         return free(entries, held) if self._lane.family == "lists" else entries
 
     def candidates(self) -> list[Entry]:
-        """What may be sent now, one of each profile: in any order, whatever comes of the others."""
+        """What may be sent now, one of each profile, so that none depends on another."""
         entries = self._free(self.together(), self.held())
         if self._lane.family == "lists":
             entries = until_about_lists(entries) or entries[:1]
@@ -183,7 +183,7 @@ class Intake:
         self._in_flight.add(job_key(job_id))
 
     def look_returned(self, job_id: str, batch: Batch, ledger: Ledger, *, has_ended: bool) -> None:
-        """It is back; where the job has ended, its profiles are free, but for what was parked."""
+        """A look is back; if the job has ended, its profiles are free, but for what is parked."""
         self._in_flight.discard(job_key(job_id))
         if has_ended:
             self._fences.pop(job_key(job_id), None)
@@ -225,9 +225,10 @@ def _is_parked(entry: Entry) -> bool:
 
 
 def _place(entry: Entry) -> tuple[int, int, int]:
-    """Parked ones first, by the time of their calls; then by place in the stream.
+    """The order of what waits: parked ones first, by the time of their calls; then the stream's.
 
-    Calls of one moment have ids in no order, so what had one before it was parked says so itself.
+    The ids of calls of one millisecond tell no order, so commands that had one when they were
+    parked have kept it as their rank.
     """
     if is_parked(entry.key):
         return (0, entry.envelope.at, entry.rank)

@@ -56,7 +56,7 @@ class Asking:
 
     @cached_property
     def reader(self) -> Reader:
-        """It."""
+        """The reader."""
         return self._given or Reader.from_env(self._account)
 
 

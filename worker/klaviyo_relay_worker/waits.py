@@ -27,9 +27,12 @@ def seconds_ahead(when: float, now: float, most: float) -> float:
 
 
 def snooze_left(since: float, until: float, now: float) -> float:
-    """Seconds that a lane snoozes still, which was told so at one time, until another.
+    """For how many more seconds a lane snoozes.
 
-    While its beginning lies ahead it was noted by a clock that has been set back.
+    Args:
+        since, until: when it began to snooze, and when that ends. A beginning that lies ahead was
+            noted before Redis's clock was set back: such a snooze counts no more.
+        now: all three in seconds since 1970, by Redis's clock.
     """
     if since > now + CLOCKS_DIFFER_SECONDS:
         return 0.0

@@ -20,7 +20,7 @@ class KeptLines:
 
     Attributes:
         began: the first line of the row under way.
-        row_most: bytes behind its first line that no row has, and no more is kept of one.
+        row_most: the most bytes that a row may have behind its first line; longer ones are refused.
     """
 
     def __init__(self, data: Bytes, encoding: str, first: int, row_most: int) -> None:

@@ -186,7 +186,7 @@ def _named(mapping: Mapping) -> list[tuple[str, str]]:
 
 
 def _typed_fields(mapping: Mapping, known: Sequence[str]) -> Iterator[str]:
-    """Columns whose type the field says that they are, and another than the flag's."""
+    """Columns that are a field, and that a flag gives another type than the field has."""
     columns = _all_columns(mapping, known)
     for flag, column, convert in _typed(mapping):
         for field in known:

@@ -202,7 +202,7 @@ class Situation(Struct, frozen=True):
             unsubscribe. Defaults to `held`.
         lists: list name -> id, as far as known.
         singly: keys of commands that must go out one by one.
-        facts: what the lane's admission knows beside, by a name of its own.
+        facts: what the lane's admission adds for its plan, such as `ConsentFacts`, or None.
     """
 
     now: float

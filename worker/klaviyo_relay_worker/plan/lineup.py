@@ -99,7 +99,7 @@ class Lineup:
         return self._largest.bit_length() + len(self._suspects) + _STREAK_SLACK
 
     def _end(self) -> None:
-        """Nothing is left to compare the last suspects with: at most one of them is blamed."""
+        """Nothing is left to compare the last suspects with: one is blamed, or Klaviyo is down."""
         self.is_over = True
         if self._is_up:
             self._culprits += self._suspects[:1]

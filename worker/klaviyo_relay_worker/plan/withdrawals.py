@@ -157,7 +157,7 @@ class ConsentFacts(Struct, frozen=True):
 def still_wanted(
     parts: Sequence[Part], place: str, withdrawals: Withdrawals, lists: Lists, ledger: Ledger
 ) -> list[Part]:
-    """What the clock leaves of the parts, now that the list is known by its id."""
+    """What withdrawals leave of the parts, now that the list is known by its id."""
 
     def withdrawn(entry: Entry) -> set[Channel]:
         return withdrawals.withdrawn(entry, place, lists)
