@@ -33,7 +33,7 @@ def is_on_list(command: Command) -> bool:
 
 
 class ConsentClock:
-    """The clock of withdrawals of one account."""
+    """The consent clock of one account."""
 
     def __init__(self, redis: Redis, keys: Keys, account: str, pseudonyms: Pseudonyms) -> None:
         self._redis = redis

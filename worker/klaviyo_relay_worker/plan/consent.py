@@ -7,8 +7,8 @@ member may have a subscribe of its own still under way, which Klaviyo applies so
 `not_on_list`. Who leaves the list between the look-up and the unsubscribe is unsubscribed globally:
 Klaviyo has no request that does both at once.
 
-A subscribe is checked against the clock of withdrawals when it is planned and again just before it
-is sent, and a late one against Klaviyo, too; what is withdrawn since is not sent.
+A subscribe is checked against the consent clock when it is planned and again just before it is
+sent, and a late one against Klaviyo, too; what is withdrawn since is not sent.
 """
 
 from __future__ import annotations
